@@ -1,0 +1,132 @@
+//! Facts about the types of the boundary, told by the types themselves: C name, size, offsets.
+//!
+//! `layout.snapshot` is these facts as text, the header's test asserts each of them from C.
+
+use core::ffi::c_void;
+use core::fmt::{Result, Write};
+
+/// A type that may stand in a declaration at the boundary.
+pub trait CType {
+    /// Writes the type as the C header spells it, for example `const imb_pair *`.
+    fn c_type(out: &mut dyn Write) -> Result;
+}
+
+/// A struct of the boundary with its fields.
+pub trait Layout: CType + Sized {
+    /// Name in the C header.
+    const C_NAME: &'static str;
+    /// In order of their offsets.
+    const FIELDS: &'static [Field];
+}
+
+/// One field of a [`Layout`].
+pub struct Field {
+    /// Name, the same in C and Rust.
+    pub name: &'static str,
+    /// Distance from the start of the struct in bytes.
+    pub offset: usize,
+    /// Writes the field's type.
+    pub c_type: fn(&mut dyn Write) -> Result,
+}
+
+macro_rules! c_names {
+    ($($rust:ty => $c:literal,)+) => {
+        $(impl CType for $rust {
+            fn c_type(out: &mut dyn Write) -> Result { out.write_str($c) }
+        })+
+    };
+}
+c_names! {
+    c_void => "void", u8 => "uint8_t", u16 => "uint16_t", u32 => "uint32_t", u64 => "uint64_t", usize => "size_t",
+    i16 => "int16_t", i32 => "int32_t", i64 => "int64_t", f64 => "double",
+}
+
+impl<T: CType, const N: usize> CType for [T; N] {
+    fn c_type(out: &mut dyn Write) -> Result {
+        T::c_type(out)?;
+        write!(out, "[{N}]")
+    }
+}
+
+/// A star follows a star without a blank, as in `imb_instance **`.
+fn pointer(out: &mut dyn Write, is_pointer: bool) -> Result {
+    out.write_str(if is_pointer { "*" } else { " *" })
+}
+
+/// What a pointer may point to: tells where the blank before its star goes.
+pub trait Pointee: CType {
+    /// The pointee is itself a pointer.
+    const IS_POINTER: bool = false;
+}
+impl Pointee for c_void {}
+impl Pointee for u8 {}
+impl Pointee for u16 {}
+impl Pointee for u64 {}
+impl Pointee for f64 {}
+impl<T: Pointee> Pointee for *mut T {
+    const IS_POINTER: bool = true;
+}
+
+impl<T: Pointee> CType for *const T {
+    fn c_type(out: &mut dyn Write) -> Result {
+        out.write_str("const ")?;
+        T::c_type(out)?;
+        pointer(out, T::IS_POINTER)
+    }
+}
+impl<T: Pointee> CType for *mut T {
+    fn c_type(out: &mut dyn Write) -> Result {
+        T::c_type(out)?;
+        pointer(out, T::IS_POINTER)
+    }
+}
+
+impl CType for () {
+    fn c_type(out: &mut dyn Write) -> Result {
+        out.write_str("void")
+    }
+}
+
+macro_rules! c_functions {
+    ($($first:ident $($rest:ident)*;)+) => {
+        $(impl<R: CType, $first: CType, $($rest: CType),*> CType
+            for Option<unsafe extern "C" fn($first, $($rest),*) -> R>
+        {
+            fn c_type(out: &mut dyn Write) -> Result {
+                R::c_type(out)?;
+                // A result that is a pointer ends in its star already.
+                out.write_str(if core::any::type_name::<R>().starts_with('*') { "(*)(" } else { " (*)(" })?;
+                $first::c_type(out)?;
+                $(out.write_str(", ")?; $rest::c_type(out)?;)*
+                out.write_str(")")
+            }
+        })+
+    };
+}
+c_functions! { A; A B; A B C; A B C D; A B C D E; }
+
+/// Defines a struct of the boundary together with its [`Layout`].
+macro_rules! c_struct {
+    ($($(#[$meta:meta])* struct $name:ident = $c:literal {
+        $($(#[$field_meta:meta])* $field:ident: $ty:ty,)+
+    })+) => {
+        $($(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $ty,)+ }
+
+        impl $crate::abi::layout::CType for $name {
+            fn c_type(out: &mut dyn core::fmt::Write) -> core::fmt::Result { out.write_str($c) }
+        }
+        impl $crate::abi::layout::Pointee for $name {}
+        impl $crate::abi::layout::Layout for $name {
+            const C_NAME: &'static str = $c;
+            const FIELDS: &'static [$crate::abi::layout::Field] = &[$($crate::abi::layout::Field {
+                name: stringify!($field),
+                offset: core::mem::offset_of!($name, $field),
+                c_type: <$ty as $crate::abi::layout::CType>::c_type,
+            }),+];
+        })+
+    };
+}
+pub(crate) use c_struct;
