@@ -1,12 +1,16 @@
-//! Facts about the types of the boundary, told by the types themselves: C name, size, offsets.
+//! Facts about the types of the boundary, told by the types themselves: C name, size, offsets, the types of fields.
 //!
-//! `layout.snapshot` is these facts as text, the header's test asserts each of them from C.
+//! A struct is declared once, by `c_struct!`, and thereby known to [`super::facts`], the snapshot and the proof of the
+//! header. A Rust type without a C spelling does not compile as a field.
 
 use core::ffi::c_void;
 use core::fmt::{Result, Write};
 
 /// A type that may stand in a declaration at the boundary.
 pub trait CType {
+    /// The C spelling ends in a star, so that what follows it needs no blank.
+    const IS_POINTER: bool = false;
+
     /// Writes the type as the C header spells it, for example `const imb_pair *`.
     fn c_type(out: &mut dyn Write) -> Result;
 }
@@ -29,6 +33,37 @@ pub struct Field {
     pub c_type: fn(&mut dyn Write) -> Result,
 }
 
+/// A struct of the boundary, its type forgotten.
+pub struct Struct {
+    /// Name in the C header.
+    pub name: &'static str,
+    /// Bytes.
+    pub size: usize,
+    /// Bytes.
+    pub align: usize,
+    /// In order of their offsets.
+    pub fields: &'static [Field],
+}
+
+impl Struct {
+    /// The facts of `T`.
+    #[must_use]
+    pub const fn of<T: Layout>() -> Self {
+        Self {
+            name: T::C_NAME,
+            size: size_of::<T>(),
+            align: align_of::<T>(),
+            fields: T::FIELDS,
+        }
+    }
+
+    /// Later minors may append to it: it tells its size.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.fields.iter().any(|field| field.name == "size")
+    }
+}
+
 macro_rules! c_names {
     ($($rust:ty => $c:literal,)+) => {
         $(impl CType for $rust {
@@ -49,35 +84,28 @@ impl<T: CType, const N: usize> CType for [T; N] {
 }
 
 /// A star follows a star without a blank, as in `imb_instance **`.
-fn pointer(out: &mut dyn Write, is_pointer: bool) -> Result {
-    out.write_str(if is_pointer { "*" } else { " *" })
+const fn blank(is_pointer: bool) -> &'static str {
+    if is_pointer { "" } else { " " }
 }
 
-/// What a pointer may point to: tells where the blank before its star goes.
-pub trait Pointee: CType {
-    /// The pointee is itself a pointer.
-    const IS_POINTER: bool = false;
-}
-impl Pointee for c_void {}
-impl Pointee for u8 {}
-impl Pointee for u16 {}
-impl Pointee for u64 {}
-impl Pointee for f64 {}
-impl<T: Pointee> Pointee for *mut T {
+impl<T: CType> CType for *const T {
     const IS_POINTER: bool = true;
-}
 
-impl<T: Pointee> CType for *const T {
     fn c_type(out: &mut dyn Write) -> Result {
-        out.write_str("const ")?;
+        // What is constant is the pointee: of a pointer to a pointer that is written behind the inner star.
+        if !T::IS_POINTER {
+            out.write_str("const ")?;
+        }
         T::c_type(out)?;
-        pointer(out, T::IS_POINTER)
+        out.write_str(if T::IS_POINTER { "const *" } else { " *" })
     }
 }
-impl<T: Pointee> CType for *mut T {
+impl<T: CType> CType for *mut T {
+    const IS_POINTER: bool = true;
+
     fn c_type(out: &mut dyn Write) -> Result {
         T::c_type(out)?;
-        pointer(out, T::IS_POINTER)
+        write!(out, "{}*", blank(T::IS_POINTER))
     }
 }
 
@@ -94,8 +122,7 @@ macro_rules! c_functions {
         {
             fn c_type(out: &mut dyn Write) -> Result {
                 R::c_type(out)?;
-                // A result that is a pointer ends in its star already.
-                out.write_str(if core::any::type_name::<R>().starts_with('*') { "(*)(" } else { " (*)(" })?;
+                write!(out, "{}(*)(", blank(R::IS_POINTER))?;
                 $first::c_type(out)?;
                 $(out.write_str(", ")?; $rest::c_type(out)?;)*
                 out.write_str(")")
@@ -118,7 +145,6 @@ macro_rules! c_struct {
         impl $crate::abi::layout::CType for $name {
             fn c_type(out: &mut dyn core::fmt::Write) -> core::fmt::Result { out.write_str($c) }
         }
-        impl $crate::abi::layout::Pointee for $name {}
         impl $crate::abi::layout::Layout for $name {
             const C_NAME: &'static str = $c;
             const FIELDS: &'static [$crate::abi::layout::Field] = &[$($crate::abi::layout::Field {
@@ -127,6 +153,9 @@ macro_rules! c_struct {
                 c_type: <$ty as $crate::abi::layout::CType>::c_type,
             }),+];
         })+
+
+        /// The structs of this module, in the order written.
+        pub(super) const STRUCTS: &[$crate::abi::layout::Struct] = &[$($crate::abi::layout::Struct::of::<$name>()),+];
     };
 }
 pub(crate) use c_struct;

@@ -24,6 +24,12 @@ macro_rules! named {
         impl super::layout::CType for $name {
             fn c_type(out: &mut dyn Write) -> Result { out.write_str($c_type) }
         })+
+
+        /// Calls `fact` with each value of each type above, named as in the C header.
+        pub(super) fn each_value(fact: &mut dyn FnMut(&'static str, i128) -> Result) -> Result {
+            $(for (name, value) in $name::ALL { fact(name, value.0.into())?; })+
+            Ok(())
+        }
     };
 }
 

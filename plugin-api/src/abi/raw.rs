@@ -21,6 +21,15 @@ pub unsafe trait Grows: Layout + Copy {
     const SIZE_AT: usize = 0;
     /// Its size in ABI 1.0: nothing shorter is accepted.
     const SIZE_1_0: usize;
+    /// Its size today: what this side writes into the size field.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "no struct comes near 4 GiB, and the assertion would tell"
+    )]
+    const SIZE: u32 = {
+        assert!(size_of::<Self>() <= u32::MAX as usize);
+        size_of::<Self>() as u32
+    };
     /// The element's flags, where it has any.
     fn flags(&self) -> u32 {
         0
@@ -34,7 +43,11 @@ macro_rules! grows {
         unsafe impl Grows for $ty {
             const SIZE_1_0: usize = $size;
             $(fn flags(&self) -> u32 { self.$flags })?
-        })+
+        }
+        const _: () = {
+            assert!(size_of::<$ty>() >= $size, "structs never get shorter");
+            assert!(size_of::<$ty>().is_multiple_of(8) && align_of::<$ty>() == 8, "the reader demands it");
+        };)+
     };
 }
 grows! {
@@ -48,6 +61,9 @@ grows! {
 unsafe impl Grows for Entry {
     const SIZE_AT: usize = 8;
     const SIZE_1_0: usize = 72;
+    fn flags(&self) -> u32 {
+        self.flags
+    }
 }
 
 /// Copies what both sides know of `*from`; the rest is zero.
@@ -61,6 +77,27 @@ pub unsafe fn read<T: Grows>(from: *const T) -> Result<T, Status> {
     let size = unsafe { size_of_raw(from) }?;
     // SAFETY: the caller's promise; `size` was just read from it.
     Ok(unsafe { copy(from.cast(), size) })
+}
+
+/// As [`read`], for a struct with flags that does not come in an array; `known_flags` are those bits that the receiver
+/// knows.
+///
+/// Also refused, with [`Status::E_UNSUPPORTED`]: an unknown flag bit that must be known.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn read_flagged<T: Grows>(from: *const T, known_flags: u32) -> Result<T, Status> {
+    // SAFETY: the caller's promise.
+    let own = unsafe { read(from) }?;
+    refuse_unknown(own, known_flags)
+}
+
+fn refuse_unknown<T: Grows>(own: T, known_flags: u32) -> Result<T, Status> {
+    if own.flags() & FLAGS_MUST_KNOW & !known_flags == 0 {
+        Ok(own)
+    } else {
+        Err(Status::E_UNSUPPORTED)
+    }
 }
 
 /// The size field of `*from`, checked.
@@ -137,12 +174,7 @@ impl<T: Grows> Iterator for Elements<T> {
         let element = match unsafe { size_of_raw(self.next) } {
             Ok(size) if size == self.stride => {
                 // SAFETY: as above.
-                let element: T = unsafe { copy(self.next.cast(), size) };
-                if element.flags() & FLAGS_MUST_KNOW & !self.known_flags != 0 {
-                    Err(Status::E_UNSUPPORTED)
-                } else {
-                    Ok(element)
-                }
+                refuse_unknown(unsafe { copy(self.next.cast(), size) }, self.known_flags)
             }
             _ => Err(Status::E_INVALID),
         };
@@ -187,3 +219,6 @@ impl Frozen for super::Label {}
 impl Frozen for u16 {}
 impl Frozen for u64 {}
 impl Frozen for f64 {}
+
+#[cfg(test)]
+mod tests;

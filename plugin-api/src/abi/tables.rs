@@ -3,7 +3,7 @@
 //! Thread tags: `[control]` one at a time per instance, may block, within a time limit; `[quick]` any host thread,
 //! concurrently, never blocks; `[any]` any thread.
 
-use super::layout::{CType, Pointee, c_struct};
+use super::layout::{CType, c_struct};
 use super::{Buf, Command, Completion, Create, Event, Log, Op, Report, Settle, Status, Str, Trace};
 use core::ffi::c_void;
 use core::fmt::{Result, Write};
@@ -18,7 +18,6 @@ impl CType for Instance {
         out.write_str("imb_instance")
     }
 }
-impl Pointee for Instance {}
 
 c_struct! {
     /// The host's functions: one table per instance, valid from `create` until `destroy` returns. All `[any]`, never
