@@ -29,6 +29,8 @@ pub struct Field {
     pub name: &'static str,
     /// Distance from the start of the struct in bytes.
     pub offset: usize,
+    /// Bytes.
+    pub size: usize,
     /// Writes the field's type.
     pub c_type: fn(&mut dyn Write) -> Result,
 }
@@ -150,6 +152,7 @@ macro_rules! c_struct {
             const FIELDS: &'static [$crate::abi::layout::Field] = &[$($crate::abi::layout::Field {
                 name: stringify!($field),
                 offset: core::mem::offset_of!($name, $field),
+                size: core::mem::size_of::<$ty>(),
                 c_type: <$ty as $crate::abi::layout::CType>::c_type,
             }),+];
         })+
