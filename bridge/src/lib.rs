@@ -1,1 +1,4 @@
+//! The bridge as a library, so that tests and benches call the same code as the binary.
 
+pub mod bus;
+pub mod cli;

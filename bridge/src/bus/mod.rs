@@ -1,0 +1,1 @@
+//! Every NATS name and object.

@@ -1,0 +1,5 @@
+//! The bus against real servers: what it makes there, what it promises when they are killed.
+//!
+//! Not here: what travels on it; the bus never looks into a payload.
+
+mod servers;

@@ -1,0 +1,14 @@
+//! What tests against real servers share: servers to kill, waits with a deadline, seeds that are printed.
+//!
+//! Each server is a process of its own with a store of its own on a port of its own; it ends with the value that holds it,
+//! by its process id. Nothing here is shared between tests, so they run in parallel.
+//!
+//! Not here: what a test asserts. Invariant: only `stays` waits without a condition that ends the wait.
+
+mod nats;
+mod seed;
+mod wait;
+
+pub use nats::{Cluster, Jetstream, Nats};
+pub use seed::seeded;
+pub use wait::{WITHIN, eventually, eventually_within, stays};

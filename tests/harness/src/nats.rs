@@ -1,0 +1,197 @@
+//! NATS servers as processes: one, or three as a cluster.
+
+use im_bridge::cli::demo::nats_server::{Found, Launch, Server, Sources, find};
+use rustix::process::{Pid, Signal, kill_process};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A proper stop closes the store and steps down as leader.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether the server has JetStream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jetstream {
+    On,
+    Off,
+}
+
+/// One server. It can be killed, frozen, stopped and started again on its port with its store.
+pub struct Nats {
+    launch: Launch,
+    server: Option<Server>,
+    url: String,
+    /// Holds the store; removed with this value.
+    _folder: Option<TempDir>,
+}
+
+impl Nats {
+    /// One server with JetStream.
+    pub fn start() -> Self {
+        Self::start_with(Jetstream::On, &[])
+    }
+
+    /// One server with further arguments, such as `["--max_payload", …]` or `["-c", <file>]`.
+    pub fn start_with(jetstream: Jetstream, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut launch = Launch::new(program(), folder.path());
+        launch.has_jetstream = jetstream == Jetstream::On;
+        launch.arguments = arguments.iter().map(|&one| one.to_owned()).collect();
+        Self::launched(launch, Some(folder))
+    }
+
+    fn launched(launch: Launch, folder: Option<TempDir>) -> Self {
+        let mut nats = Self {
+            launch,
+            server: None,
+            url: String::new(),
+            _folder: folder,
+        };
+        nats.restart();
+        nats
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it wrote to its log since it was first started.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.launch.folder.join("log")).unwrap_or_default()
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub fn kill(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.kill();
+        }
+    }
+
+    /// SIGTERM; returns when it is gone.
+    pub fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop(STOP_WITHIN);
+        }
+    }
+
+    /// SIGSTOP: its sockets stay open and nothing answers.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Starts it again on its port with its store.
+    pub fn restart(&mut self) {
+        self.kill();
+        let server = Server::start(&self.launch).unwrap_or_else(|error| panic!("{error}"));
+        self.url = server.url().to_owned();
+        self.launch.port = server.port();
+        self.server = Some(server);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let Some(server) = &self.server else { return };
+        let id = i32::try_from(server.id()).ok().and_then(Pid::from_raw);
+        // Our own child, not yet waited for: its id is nobody else's.
+        kill_process(id.expect("a child has an id"), signal).expect("it is running");
+    }
+}
+
+/// Three servers that replicate.
+pub struct Cluster {
+    pub nodes: Vec<Nats>,
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// Returns when the three have met and JetStream has a leader.
+    pub fn start() -> Self {
+        const NODES: usize = 3;
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let ports = free_ports(NODES);
+        let routes: Vec<String> = ports
+            .iter()
+            .map(|port| format!("nats://127.0.0.1:{port}"))
+            .collect();
+        let nodes: Vec<Nats> = ports
+            .iter()
+            .enumerate()
+            .map(|(index, port)| {
+                let name = format!("n{index}");
+                let mut launch = Launch::new(program(), folder.path().join(&name));
+                launch.arguments = [
+                    "-n",
+                    &name,
+                    "--cluster_name",
+                    "harness",
+                    "--cluster",
+                    &format!("nats://127.0.0.1:{port}"),
+                    "--routes",
+                    &routes.join(","),
+                ]
+                .map(str::to_owned)
+                .into();
+                Nats::launched(launch, None)
+            })
+            .collect();
+        Self {
+            nodes,
+            _folder: folder,
+        }
+    }
+
+    /// All addresses, comma-separated, as clients take them.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .map(|node| node.url().to_owned())
+            .collect()
+    }
+
+    /// The node with this name, as the server calls itself.
+    pub fn node(&mut self, name: &str) -> &mut Nats {
+        let index: usize = name
+            .strip_prefix('n')
+            .and_then(|index| index.parse().ok())
+            .unwrap_or_else(|| panic!("no node is called {name}"));
+        &mut self.nodes[index]
+    }
+}
+
+/// The program to start; found once in a test process.
+fn program() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let mut sources = Sources::of_this_process(None);
+            // Tests that kill a server cannot use somebody else's.
+            sources.url = None;
+            match find(&sources) {
+                Ok(Found::Program { program, .. }) => program,
+                Ok(Found::Running { .. }) => unreachable!("no URL was given"),
+                Err(error) => panic!("{error}\n{}", error.help().unwrap_or_default()),
+            }
+        })
+        .clone()
+}
+
+/// Ports that were free a moment ago. A cluster's nodes name each other before they run, so they cannot choose.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has free ports"))
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("it is bound").port())
+        .collect()
+}
