@@ -91,6 +91,7 @@ enum {                                          /* unknown = DEGRADED; starting,
   IMB_STATE_BAD_CREDENTIALS = 9, IMB_STATE_LOGGED_OUT = 10, IMB_STATE_FAILED = 11,
   IMB_STATE_PANICKED = 100                      /* a task of the adapter panicked: the instance is poisoned */
 };
+/* Ordered: what lies above the wanted level is not wanted; unknown = TRACE. */
 enum { IMB_LOG_OFF = 0, IMB_LOG_ERROR = 1, IMB_LOG_WARN = 2, IMB_LOG_INFO = 3, IMB_LOG_DEBUG = 4, IMB_LOG_TRACE = 5 };
 
 /* Flags: bits 0-15 may be ignored when unknown; an unknown bit 16-31 makes the receiver refuse (IMB_E_UNSUPPORTED). */
@@ -276,7 +277,7 @@ IMB_EXPORT const imb_entry *im_bridge_adapter_v1(uint32_t host_minor);
 
 /* imb.kv/1 */
 
-enum { IMB_KV_GET = 1, IMB_KV_PUT = 2, IMB_KV_DELETE = 3, IMB_KV_LIST = 4 };
+enum { IMB_KV_GET = 1, IMB_KV_PUT = 2, IMB_KV_DELETE = 3, IMB_KV_LIST = 4 };                 /* unknown = UNSUPPORTED */
 #define IMB_KV_ANY UINT64_MAX                   /* revision: do not compare */
 #define IMB_KV_SECRET (1u << 16)                /* flag of put: never shown, logged or exported */
 
@@ -313,7 +314,7 @@ typedef struct imb_kv_adapter {                 /* [16] */
 
 /* imb.metrics/1 */
 
-enum { IMB_METRIC_COUNTER = 1, IMB_METRIC_GAUGE = 2, IMB_METRIC_HISTOGRAM = 3 };
+enum { IMB_METRIC_COUNTER = 1, IMB_METRIC_GAUGE = 2, IMB_METRIC_HISTOGRAM = 3 };                  /* unknown = UNSUPPORTED */
 
 typedef struct imb_label {                      /* [32] frozen */
   imb_str name;                                 /*   0 */
@@ -401,7 +402,7 @@ typedef struct imb_webhook_adapter {            /* [24] */
 typedef struct imb_webhook_host {               /* [16] */
   uint32_t size;                                /*   0 */
   uint32_t reserved;                            /*   4 */
-  imb_status (*respond)(void *ctx, const imb_webhook_response *response);        /*  8  NOT_FOUND: too late */
+  imb_status (*respond)(void *ctx, const imb_webhook_response *response);       /*  8  NOT_FOUND: too late, not taken */
 } imb_webhook_host;
 
 #ifdef __cplusplus

@@ -2,8 +2,8 @@
 //! [`Event`] is `imb_event`, [`State::ONLINE`] is `IMB_STATE_ONLINE`.
 //!
 //! Reading order: `named` (integers with meaning), `values` (frozen structs), `records` (structs that grow), `tables`
-//! (functions of both sides), `extensions`, then [`raw`] (reading what an older or newer side wrote), [`layout`] (what each
-//! type is in C) and [`facts`] (all of it as text).
+//! (functions of both sides), `extensions`, then [`raw`] (reading what an older or newer side wrote), [`layout`] (what
+//! each type is in C) and [`facts`] (all of it as text).
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("the plugin ABI is defined for 64-bit targets only");

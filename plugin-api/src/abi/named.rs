@@ -36,7 +36,7 @@ macro_rules! named {
 named! {
     /// How a call or a command ended: at least 0 is success (a count where said so), below 0 an error class.
     ///
-    /// An unknown negative value means [`Status::INTERNAL`].
+    /// An unknown negative value means [`Status::E_INTERNAL`].
     Status(i32) "imb_status" "IMB_" {
         /// Done.
         OK = 0,
@@ -156,7 +156,8 @@ named! {
         PANICKED = 100,
     }
 
-    /// Level of a log record, and the highest level wanted.
+    /// Level of a log record, and the highest level wanted: what lies above it is not wanted.
+    /// Unknown: [`LogLevel::TRACE`].
     LogLevel(u32) "uint32_t" "IMB_LOG_" {
         /// Nothing is wanted.
         OFF = 0,
@@ -172,7 +173,7 @@ named! {
         TRACE = 5,
     }
 
-    /// What a request of `imb.kv/1` asks for.
+    /// What a request of `imb.kv/1` asks for. Unknown: the result is [`Status::E_UNSUPPORTED`].
     KvVerb(u32) "uint32_t" "IMB_KV_" {
         /// Read one key.
         GET = 1,
@@ -184,7 +185,7 @@ named! {
         LIST = 4,
     }
 
-    /// What a metric of `imb.metrics/1` is.
+    /// What a metric of `imb.metrics/1` is. Unknown: `define` answers [`Status::E_UNSUPPORTED`].
     MetricKind(u32) "uint32_t" "IMB_METRIC_" {
         /// Only rises.
         COUNTER = 1,

@@ -5,6 +5,11 @@ use super::{Buf, KvVerb, Label, LogLevel, MetricKind, Pair, State, Status, Str, 
 
 c_struct! {
     /// Something that happened at the provider, ready to be routed.
+    ///
+    /// What the host needs for routing is in the fields; it never parses the payload. Limits in bytes: `kind` 64,
+    /// `channel` and `native_id` 512, `native_rev`, `order_key` and `client_ref` 64, the payload
+    /// [`super::PAYLOAD_MAX`], keys in `meta` 32 and values 128; `kind` is one that `describe` names. An accepted event
+    /// that breaks one of them goes to the dead letters and is settled [`super::Outcome::REJECTED`].
     struct Event = "imb_event" {
         /// Bytes of this struct as its writer knows it.
         size: u32,
@@ -36,7 +41,7 @@ c_struct! {
         noise: u8,
         /// Zero.
         reserved: u32,
-        /// From `op`, a webhook request or the causing command; else zero.
+        /// From [`super::Host::op`], a webhook request or the causing command; else zero.
         trace: Trace,
         /// UTF-8 JSON of the event's `data`; taken when the event is accepted.
         payload: Buf,
@@ -46,7 +51,9 @@ c_struct! {
         meta_len: usize,
     }
 
-    /// Something a service wants done.
+    /// Something a service wants done, or asked of the account itself (`account.reconnect`).
+    ///
+    /// At most as many as the declared `max_in_flight` are uncompleted at a time, one of each channel.
     struct Command = "imb_command" {
         /// Bytes of this struct as its writer knows it.
         size: u32,
@@ -68,7 +75,7 @@ c_struct! {
         trace: Trace,
     }
 
-    /// How a command ended.
+    /// How a command ended: see the point of no return on the front page of this crate for which error it may be.
     struct Completion = "imb_completion" {
         /// Bytes of this struct as its writer knows it.
         size: u32,
@@ -76,9 +83,9 @@ c_struct! {
         status: Status,
         /// The command's id.
         id: u64,
-        /// 0 = no hint.
+        /// When to try again, for RATE_LIMITED and UNAVAILABLE; 0 = no hint.
         retry_after_ms: u64,
-        /// Error code of the event model; absent on success.
+        /// Error code of the event model; absent on success. An unknown one counts as its class, the status.
         code: Str,
         /// What was made or changed.
         native_id: Str,
@@ -104,7 +111,8 @@ c_struct! {
         self_id: Str,
         /// `websocket`, `http`, `tcp`.
         transport: Str,
-        /// JSON, at most 16 KiB: challenge, error, capabilities.
+        /// JSON, at most 16 KiB: challenge, error, capabilities. `capabilities` is a merge patch over those of
+        /// `describe`, valid until the next one.
         detail: Str,
     }
 
