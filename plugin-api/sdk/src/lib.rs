@@ -1,1 +1,3 @@
-//! Not written yet.
+//! Write provider adapters for im-bridge without unsafe code.
+
+pub mod model;
