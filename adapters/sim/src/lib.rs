@@ -1,1 +1,4 @@
 //! Not written yet.
+#![forbid(unsafe_code)]
+pub mod native;
+pub mod provider;
