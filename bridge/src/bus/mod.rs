@@ -1,1 +1,15 @@
-//! Every NATS name and object.
+//! Every NATS name and object: subjects, streams, consumers, buckets, leases.
+//!
+//! The bus knows no plugin and looks into no payload. What it says is stored is stored: it has the server's word for it.
+//! Everything that waits has a deadline and everything that grows a bound.
+//!
+//! Not here: what an event or a command means (`inbound`, `outbound`), when an account connects (`account`).
+
+pub mod clock;
+pub mod shard;
+pub mod subjects;
+pub mod token;
+
+pub use shard::Shard;
+pub use subjects::Subjects;
+pub use token::{Account, Action, Alias, Kind, Provider, Resource, Root};
