@@ -1,0 +1,161 @@
+//! The `[plugins]` table of the configuration: where plugin files are and which of them may be loaded.
+//!
+//! Sets are maps keyed by name, so that layers of configuration can add and remove. Unknown keys are refused.
+//!
+//! Not here: positions and hints of mistakes, which are the configuration's reader's.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// `[plugins]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginsConfig {
+    /// Folders, searched with their direct subfolders; the empty path removes a default.
+    pub dirs: BTreeMap<String, PathBuf>,
+    /// Where the private copy that is loaded lives.
+    pub stage: StageMode,
+    /// Its folder; empty: `$XDG_RUNTIME_DIR/im-bridge`, else `$TMPDIR/im-bridge-<uid>`.
+    pub stage_dir: PathBuf,
+    /// Where plugins run that `providers` does not name.
+    pub isolation: Isolation,
+    /// Largest plugin file in MiB. It is held in memory while it is looked at.
+    pub max_file_mib: u64,
+    /// Which files may be loaded.
+    pub trust: TrustConfig,
+    /// Settings by provider id.
+    pub providers: BTreeMap<String, ProviderConfig>,
+}
+
+/// Folders searched when nothing else is configured, in the order of their names.
+const DEFAULT_DIRS: [(&str, &str); 3] = [
+    ("extra", "/opt/im-bridge/plugins"),
+    ("site", "/var/lib/im-bridge/plugins"),
+    ("system", "/usr/lib/im-bridge/plugins"),
+];
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self {
+            dirs: BTreeMap::new(),
+            stage: StageMode::default(),
+            stage_dir: PathBuf::new(),
+            isolation: Isolation::default(),
+            // Debug builds of an adapter have tens of MiB; a whole order of magnitude above is a mistake.
+            max_file_mib: 256,
+            trust: TrustConfig::default(),
+            providers: BTreeMap::new(),
+        }
+    }
+}
+
+impl PluginsConfig {
+    /// The folders to search: the defaults, then what `dirs` adds, replaces or removes.
+    #[must_use]
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let mut folders: BTreeMap<&str, PathBuf> = DEFAULT_DIRS
+            .iter()
+            .map(|(name, path)| (*name, PathBuf::from(path)))
+            .collect();
+        for (name, path) in &self.dirs {
+            folders.insert(name, path.clone());
+        }
+        folders
+            .into_values()
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect()
+    }
+
+    /// Where the plugins of `provider` run.
+    #[must_use]
+    pub fn isolation_of(&self, provider: &str) -> Isolation {
+        self.providers
+            .get(provider)
+            .and_then(|provider| provider.isolation)
+            .unwrap_or(self.isolation)
+    }
+}
+
+/// Where the private copy lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageMode {
+    /// A folder if one allows execution, else memory.
+    #[default]
+    Auto,
+    /// A folder, or refuse.
+    Dir,
+    /// A sealed memory file.
+    Memory,
+}
+
+/// Where a plugin runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// In the bridge.
+    #[default]
+    InProcess,
+    /// In a child: refused by this build.
+    Process,
+}
+
+/// `[plugins.trust]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrustConfig {
+    /// What a file needs beside a good place.
+    pub require: Require,
+    /// What a bad place does.
+    pub place: Place,
+    /// TOML file with one table `[pins]`, added to `pins`; empty: none.
+    pub lock_file: PathBuf,
+    /// SHA-256 in hexadecimal, and a note; several per adapter, so that going back stays possible.
+    pub pins: BTreeMap<String, String>,
+    /// Names of needed libraries allowed beside the C library's own.
+    pub libraries: BTreeMap<String, bool>,
+}
+
+impl TrustConfig {
+    /// What a bad place does to a file: with pins the content is what counts.
+    #[must_use]
+    pub fn effective_place(&self) -> Place {
+        match self.require {
+            Require::Pin => Place::Warn,
+            Require::Any => self.place,
+        }
+    }
+}
+
+/// What a file needs beside a good place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Require {
+    /// Nothing.
+    #[default]
+    Any,
+    /// Its hash is pinned.
+    Pin,
+}
+
+/// What a bad place does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// It refuses the file.
+    #[default]
+    Strict,
+    /// It warns.
+    Warn,
+}
+
+/// `[plugins.providers.<provider>]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Where this provider's plugins run.
+    pub isolation: Option<Isolation>,
+    /// Use exactly this version.
+    pub hold: Option<String>,
+}
