@@ -2,4 +2,5 @@
 
 pub mod bus;
 pub mod cli;
+pub mod envelope;
 pub mod loader;

@@ -38,8 +38,9 @@ impl Time {
         self.0
     }
 
-    /// The 24 bytes of the written form.
-    fn text(self) -> [u8; 24] {
+    /// The 24 bytes of the written form, all ASCII: for whoever writes it without a formatter.
+    #[must_use]
+    pub fn text(self) -> [u8; 24] {
         let (year, month, day) = date(self.0.div_euclid(DAY_MS));
         let ms = self.0.rem_euclid(DAY_MS);
         let mut text = *b"0000-00-00T00:00:00.000Z";
