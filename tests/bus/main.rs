@@ -2,4 +2,8 @@
 //!
 //! Not here: what travels on it; the bus never looks into a payload.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+mod provisioning;
 mod servers;
+mod support;

@@ -1,6 +1,7 @@
 //! The harness itself: what the other tests rest on.
 
 use im_bridge_test_harness::{Cluster, Nats, eventually};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_killed_server_comes_back_with_its_store_on_its_port() {
@@ -23,7 +24,10 @@ async fn three_servers_make_a_cluster() {
         .collect();
     let client = async_nats::connect(addresses).await.unwrap();
     eventually("JetStream of the cluster", || async {
-        let answer = client.request("$JS.API.INFO", "".into()).await.ok()?;
+        // While there is no leader, nothing answers.
+        let within = Some(Duration::from_millis(200));
+        let request = async_nats::Request::new().timeout(within);
+        let answer = client.send_request("$JS.API.INFO", request).await.ok()?;
         let text = String::from_utf8_lossy(&answer.payload).into_owned();
         (!text.contains("\"error\"")).then_some(())
     })

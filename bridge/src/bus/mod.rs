@@ -5,11 +5,17 @@
 //!
 //! Not here: what an event or a command means (`inbound`, `outbound`), when an account connects (`account`).
 
+pub mod api;
 pub mod clock;
+pub mod connect;
+pub mod objects;
+pub mod provision;
+pub mod replies;
 pub mod shard;
 pub mod subjects;
 pub mod token;
 
+pub use connect::{Bus, Settings};
 pub use shard::Shard;
 pub use subjects::Subjects;
 pub use token::{Account, Action, Alias, Kind, Provider, Resource, Root};

@@ -1,0 +1,449 @@
+//! Compares the objects on the server with those that are wanted, and makes or widens what is missing.
+//!
+//! Never shrinks, deletes or purges. What differs in another way is told and stays. Two replicas that do this at once
+//! agree, and so does one that is killed in the middle and starts again.
+
+use super::api::{Api, ApiError, number};
+use super::connect::Bus;
+use super::objects::{Limits, ObjectKind, Wanted, wanted};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A cluster that elects a leader answers nothing for some seconds; nothing else takes this long.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// One field that is not as wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    pub field: String,
+    pub actual: Value,
+    pub wanted: Value,
+    pub meaning: Meaning,
+}
+
+/// What a difference leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The server's is narrower: it is widened.
+    Narrower,
+    /// The server's is wider: it stays.
+    Wider,
+    /// Neither: a person decides, and until then it stays.
+    Other,
+}
+
+/// What is to be done about one object.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub wanted: Wanted,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    Keep,
+    Make,
+    /// The server's configuration with the narrower fields widened.
+    Widen(Map<String, Value>),
+}
+
+/// What is there, against what is wanted: `im-bridge streams plan` prints it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub differences: Vec<ObjectDifference>,
+}
+
+/// A difference and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectDifference {
+    pub kind: ObjectKind,
+    pub name: String,
+    pub difference: Difference,
+}
+
+impl fmt::Display for ObjectDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference {
+            field,
+            actual,
+            wanted,
+            ..
+        } = &self.difference;
+        write!(
+            f,
+            "{} {}: {field} is {actual}, wanted {wanted}; see im-bridge streams plan",
+            self.kind.as_str(),
+            self.name
+        )
+    }
+}
+
+impl Plan {
+    /// Whether there is something to make or to widen.
+    pub fn is_due(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| !matches!(step.action, Action::Keep))
+    }
+
+    /// What a person decides: `nats_object_differs`.
+    pub fn differing(&self) -> impl Iterator<Item = &ObjectDifference> {
+        self.differences
+            .iter()
+            .filter(|one| one.difference.meaning == Meaning::Other)
+    }
+}
+
+/// Why the objects are not as they must be.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    #[error("{} {name} does not exist; run im-bridge streams apply", kind.as_str())]
+    Missing { kind: ObjectKind, name: String },
+    #[error("stream {stream} captures {subject}, where answers are expected; change its subjects")]
+    Captured { stream: String, subject: String },
+    #[error(
+        "NATS has no room for {object}: all objects ask for {asked} MiB, {left} are left; lower {keys}"
+    )]
+    Storage {
+        object: String,
+        asked: u64,
+        left: String,
+        keys: String,
+    },
+    #[error("NATS refuses {} {name}: {why}; see im-bridge streams plan", kind.as_str())]
+    Refused {
+        kind: ObjectKind,
+        name: String,
+        why: String,
+    },
+    #[error("NATS gives no account of its objects: {0}; see im-bridge streams permissions")]
+    Unanswered(ApiError),
+}
+
+impl ProvisionError {
+    /// Its section in the list of errors.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "nats_object_missing",
+            Self::Captured { .. } => "nats_captured",
+            Self::Storage { .. } => "nats_storage",
+            Self::Refused { .. } => "nats_object_differs",
+            Self::Unanswered(_) => "nats_permission",
+        }
+    }
+}
+
+/// Compares. Reads only.
+pub async fn plan(bus: &Bus, limits: &Limits) -> Result<Plan, ProvisionError> {
+    let api = bus.control.api();
+    check_captures(bus).await?;
+    let mut plan = Plan {
+        steps: Vec::new(),
+        differences: Vec::new(),
+    };
+    for wanted in wanted(&bus.subjects, limits) {
+        let name = wanted.stream();
+        let there = patiently(|| api.stream(&name))
+            .await
+            .map_err(ProvisionError::Unanswered)?;
+        let action = match there {
+            None => Action::Make,
+            Some(info) => {
+                let Value::Object(config) = info.config else {
+                    return Err(ProvisionError::Refused {
+                        kind: wanted.kind,
+                        name: wanted.name,
+                        why: "its configuration is no JSON object".to_owned(),
+                    });
+                };
+                compare(&wanted, config, &mut plan.differences)
+            }
+        };
+        plan.steps.push(Step { wanted, action });
+    }
+    Ok(plan)
+}
+
+/// Makes and widens what the plan says. What is there already, as wanted, is a success.
+pub async fn apply(bus: &Bus, plan: &Plan) -> Result<(), ProvisionError> {
+    for step in &plan.steps {
+        match &step.action {
+            Action::Keep => {}
+            Action::Make => make(bus, plan, &step.wanted).await?,
+            Action::Widen(config) => {
+                let call = format!("STREAM.UPDATE.{}", step.wanted.stream());
+                patiently(|| bus.control.api().call::<Value>(&call, config))
+                    .await
+                    .map_err(|error| refused(&step.wanted, error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// At start: compares, and makes what is missing if that is allowed. Returns what a person has to look at.
+pub async fn provision(
+    bus: &Bus,
+    limits: &Limits,
+    may_make: bool,
+) -> Result<Vec<ObjectDifference>, ProvisionError> {
+    let first = plan(bus, limits).await?;
+    if may_make {
+        apply(bus, &first).await?;
+    } else if let Some(step) = first
+        .steps
+        .iter()
+        .find(|step| matches!(step.action, Action::Make))
+    {
+        return Err(ProvisionError::Missing {
+            kind: step.wanted.kind,
+            name: step.wanted.name.clone(),
+        });
+    }
+    // What was too narrow is a difference only where it may not be widened.
+    Ok(first
+        .differences
+        .into_iter()
+        .filter(|one| match one.difference.meaning {
+            Meaning::Other => true,
+            Meaning::Narrower => !may_make,
+            Meaning::Wider => false,
+        })
+        .collect())
+}
+
+/// A stream that stores requests would answer them first, with its acknowledgement.
+async fn check_captures(bus: &Bus) -> Result<(), ProvisionError> {
+    let api = bus.control.api();
+    for subject in bus.subjects.never_captured() {
+        let streams = patiently(|| api.streams_capturing(&subject))
+            .await
+            .map_err(ProvisionError::Unanswered)?;
+        if let Some(stream) = streams.into_iter().next() {
+            return Err(ProvisionError::Captured {
+                stream,
+                subject: subject.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn make(bus: &Bus, plan: &Plan, wanted: &Wanted) -> Result<(), ProvisionError> {
+    let api = bus.control.api();
+    let call = format!("STREAM.CREATE.{}", wanted.stream());
+    let mut config = wanted.config.clone();
+    let is_auto = !config.contains_key("num_replicas");
+    if is_auto {
+        let in_cluster = bus.server().cluster.is_some();
+        config.insert(
+            "num_replicas".to_owned(),
+            if in_cluster { 3 } else { 1 }.into(),
+        );
+    }
+    let made = patiently(|| api.call::<Value>(&call, &config)).await;
+    let too_few = |error: &ApiError| {
+        error.is(number::NO_SUITABLE_PEERS) || error.is(number::REPLICAS_WITHOUT_CLUSTER)
+    };
+    let made = match made {
+        // A cluster of two, or one whose other servers have no JetStream.
+        Err(error) if is_auto && too_few(&error) => {
+            config.insert("num_replicas".to_owned(), 1.into());
+            patiently(|| api.call::<Value>(&call, &config)).await
+        }
+        made => made,
+    };
+    match made {
+        Ok(_) => Ok(()),
+        // Another replica was faster; if it wants something else, the next start tells the difference.
+        Err(error) if error.is(number::STREAM_NAME_IN_USE) => {
+            let name = wanted.stream();
+            let there = patiently(|| api.stream(&name)).await;
+            match there {
+                Ok(Some(_)) => Ok(()),
+                _ => Err(refused(wanted, error)),
+            }
+        }
+        Err(error)
+            if error.is(number::STORAGE_EXCEEDED) || error.is(number::INSUFFICIENT_RESOURCES) =>
+        {
+            Err(no_room(api, plan, wanted).await)
+        }
+        Err(error) => Err(refused(wanted, error)),
+    }
+}
+
+fn refused(wanted: &Wanted, error: ApiError) -> ProvisionError {
+    match error {
+        ApiError::Server {
+            description,
+            err_code,
+            ..
+        } => ProvisionError::Refused {
+            kind: wanted.kind,
+            name: wanted.name.clone(),
+            why: format!("{description} ({err_code})"),
+        },
+        error => ProvisionError::Unanswered(error),
+    }
+}
+
+async fn no_room(api: &Api, plan: &Plan, wanted: &Wanted) -> ProvisionError {
+    const MIB: u64 = 1024 * 1024;
+    let limit = |info: &Value, pointer: &str| info.pointer(pointer).and_then(Value::as_i64);
+    let left = match api.call::<Value>("INFO", &Value::Null).await {
+        Ok(info) => match (
+            limit(&info, "/limits/max_storage"),
+            limit(&info, "/reserved_storage"),
+        ) {
+            (Some(max), Some(reserved)) if max >= 0 => {
+                format!(
+                    "{} MiB",
+                    u64::try_from(max - reserved).unwrap_or_default() / MIB
+                )
+            }
+            // The account has no limit of its own; the server's is not visible from here.
+            _ => "fewer (max_file_store of the server)".to_owned(),
+        },
+        Err(_) => "fewer".to_owned(),
+    };
+    let mut largest: Vec<&Wanted> = plan.steps.iter().map(|step| &step.wanted).collect();
+    largest.sort_by_key(|one| std::cmp::Reverse(one.max_bytes()));
+    let mut keys: Vec<&str> = largest.iter().map(|one| one.storage_key).collect();
+    keys.dedup();
+    keys.truncate(3);
+    ProvisionError::Storage {
+        object: wanted.name.clone(),
+        asked: largest.iter().map(|one| one.max_bytes()).sum::<u64>() / MIB,
+        left,
+        keys: keys.join(", "),
+    }
+}
+
+/// Calls until the answer is one: a missing leader, an overload and a store that is being removed pass.
+async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
+    mut call: impl FnMut() -> F,
+) -> Result<T, ApiError> {
+    let until = Instant::now() + SETTLE_WITHIN;
+    loop {
+        match call().await {
+            Err(error) if error.is_transient() && Instant::now() < until => {
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Fields where more is wider, and the server's way of saying "no limit".
+const LIMITS: [(&str, &[i64]); 6] = [
+    ("max_age", &[0]),
+    ("max_bytes", &[-1, 0]),
+    ("max_msg_size", &[-1, 0]),
+    ("max_msgs_per_subject", &[-1, 0]),
+    ("duplicate_window", &[]),
+    ("num_replicas", &[]),
+];
+
+/// Fields that, once true, only ever allow more.
+const PERMISSIONS: [&str; 3] = ["allow_direct", "allow_rollup_hdrs", "allow_msg_ttl"];
+
+fn compare(
+    wanted: &Wanted,
+    mut there: Map<String, Value>,
+    differences: &mut Vec<ObjectDifference>,
+) -> Action {
+    let mut is_widened = false;
+    for (field, value) in &wanted.config {
+        let actual = there.get(field).cloned().unwrap_or(Value::Null);
+        if is_same(field, &actual, value) {
+            continue;
+        }
+        let meaning = meaning(wanted, field, &actual, value);
+        if meaning == Meaning::Narrower {
+            is_widened = true;
+            let wider = if field == "subjects" {
+                union(&actual, value)
+            } else {
+                value.clone()
+            };
+            there.insert(field.clone(), wider);
+        }
+        differences.push(ObjectDifference {
+            kind: wanted.kind,
+            name: wanted.name.clone(),
+            difference: Difference {
+                field: field.clone(),
+                actual,
+                wanted: value.clone(),
+                meaning,
+            },
+        });
+    }
+    if is_widened {
+        Action::Widen(there)
+    } else {
+        Action::Keep
+    }
+}
+
+/// The server leaves out what is false, zero or the default.
+fn is_same(field: &str, actual: &Value, wanted: &Value) -> bool {
+    match (actual, wanted) {
+        (Value::Null, Value::Bool(wanted)) => !wanted,
+        (Value::Null, Value::String(wanted)) => field == "compression" && wanted == "none",
+        (Value::Object(actual), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(member, value)| actual.get(member) == Some(value)),
+        _ => actual == wanted,
+    }
+}
+
+fn meaning(wanted: &Wanted, field: &str, actual: &Value, value: &Value) -> Meaning {
+    if PERMISSIONS.contains(&field) {
+        return Meaning::Narrower;
+    }
+    if field == "subjects" {
+        let (has, needs) = (strings(actual), strings(value));
+        let lacks = needs.iter().any(|subject| !has.contains(subject));
+        return if lacks {
+            Meaning::Narrower
+        } else {
+            Meaning::Wider
+        };
+    }
+    let limit = LIMITS.iter().find(|(name, _)| *name == field);
+    // History of a bucket: more than one value per key changes what a TTL means.
+    let is_history = wanted.kind == ObjectKind::Bucket && field == "max_msgs_per_subject";
+    match (limit, actual.as_i64(), value.as_i64()) {
+        (Some((_, unlimited)), Some(actual), Some(value)) if !is_history => {
+            if unlimited.contains(&actual) || actual > value {
+                Meaning::Wider
+            } else {
+                Meaning::Narrower
+            }
+        }
+        _ => Meaning::Other,
+    }
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value
+        .as_array()
+        .map(|all| all.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default()
+}
+
+fn union(actual: &Value, wanted: &Value) -> Value {
+    let mut all = strings(actual);
+    for subject in strings(wanted) {
+        if !all.contains(&subject) {
+            all.push(subject);
+        }
+    }
+    Value::from(all)
+}
