@@ -12,6 +12,8 @@
 //! A refusal concerns one file only. The same content is loaded once, however many files hold it. Everything here blocks
 //! (reading, hashing, the system loader): it is called from threads that may.
 //!
+//! What is loaded is then used through `host`: instances, and what passes between them and the core.
+//!
 //! Not here: accounts; what an event or a command means.
 
 pub mod config;
@@ -20,6 +22,7 @@ pub mod content;
 pub mod describe;
 mod enter;
 pub mod error;
+pub mod host;
 pub mod inspect;
 mod load;
 mod loaded;

@@ -126,3 +126,17 @@ impl Trace {
         self.trace_id == [0; 16]
     }
 }
+
+/// As in the `traceparent` header: `<trace id>-<span id>-<flags>`.
+impl core::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for byte in self.trace_id {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str("-")?;
+        for byte in self.span_id {
+            write!(f, "{byte:02x}")?;
+        }
+        write!(f, "-{:02x}", self.flags)
+    }
+}
