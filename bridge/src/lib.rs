@@ -2,5 +2,6 @@
 
 pub mod bus;
 pub mod cli;
+pub mod config;
 pub mod envelope;
 pub mod loader;

@@ -4,12 +4,13 @@
 //!
 //! Not here: positions and hints of mistakes, which are the configuration's reader's.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `[plugins]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginsConfig {
     /// Folders, searched with their direct subfolders; the empty path removes a default.
@@ -78,7 +79,7 @@ impl PluginsConfig {
 }
 
 /// Where the private copy lives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StageMode {
     /// A folder if one allows execution, else memory.
@@ -91,7 +92,7 @@ pub enum StageMode {
 }
 
 /// Where a plugin runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// In the bridge.
@@ -102,7 +103,7 @@ pub enum Isolation {
 }
 
 /// `[plugins.trust]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrustConfig {
     /// What a file needs beside a good place.
@@ -129,7 +130,7 @@ impl TrustConfig {
 }
 
 /// What a file needs beside a good place.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Require {
     /// Nothing.
@@ -140,7 +141,7 @@ pub enum Require {
 }
 
 /// What a bad place does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// It refuses the file.
@@ -151,7 +152,7 @@ pub enum Place {
 }
 
 /// `[plugins.providers.<provider>]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderConfig {
     /// Where this provider's plugins run.

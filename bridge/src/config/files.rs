@@ -1,0 +1,159 @@
+//! Configuration files: which ones, and how TOML, YAML and JSON become a [`Table`] with places.
+//!
+//! The three formats give equal trees for equal content. YAML aliases and merge keys are refused: a file of a hundred
+//! lines could otherwise stand for gigabytes.
+//!
+//! Not here: merging (`tree`), meaning (`types`).
+
+mod json;
+mod toml;
+mod yaml;
+
+use super::problems::{Problem, Problems, Sources};
+use super::tree::{Place, Table};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A configuration is written by people: beyond this something else was named by mistake.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+const ENDINGS: [&str; 4] = ["toml", "yaml", "yml", "json"];
+
+/// Texts of all files read, by the name under which they appear in places.
+#[derive(Debug, Default, Clone)]
+pub struct Texts(BTreeMap<Arc<str>, String>);
+
+impl Sources for Texts {
+    fn text(&self, source: &str) -> Option<&str> {
+        self.0.get(source).map(String::as_str)
+    }
+}
+
+/// The files to read, a folder standing for its files in name order.
+///
+/// Without any named: `bridge.<ending>` in the working folder, then in `/etc/im-bridge`.
+pub fn find(named: &[PathBuf], working: &Path, system: &Path) -> Result<Vec<PathBuf>, Problem> {
+    if named.is_empty() {
+        for folder in [working, system] {
+            let found: Vec<PathBuf> = ENDINGS
+                .iter()
+                .map(|ending| folder.join(format!("bridge.{ending}")))
+                .filter(|p| p.is_file())
+                .collect();
+            match found.as_slice() {
+                [] => {}
+                [one] => return Ok(vec![one.clone()]),
+                [a, b, ..] => {
+                    let text = format!(
+                        "both {} and {} exist; keep one or pass --config",
+                        a.display(),
+                        b.display()
+                    );
+                    return Err(Problem::new("config_ambiguous", text));
+                }
+            }
+        }
+        let text = format!(
+            "no configuration in {}/bridge.* and {}/bridge.*; run im-bridge init or pass --config",
+            working.display(),
+            system.display()
+        );
+        return Err(Problem::new("config_not_found", text));
+    }
+    let mut files = Vec::new();
+    for path in named {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
+        let mut inside: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                path.is_file() && ending(path).is_some_and(|ending| ENDINGS.contains(&ending))
+            })
+            .collect();
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+fn ending(path: &Path) -> Option<&str> {
+    path.extension().and_then(|ending| ending.to_str())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    let uid = rustix::process::geteuid().as_raw();
+    let text = format!(
+        "{} cannot be read: {error}; make it readable for uid {uid}",
+        path.display()
+    );
+    Problem::new("config_unreadable", text)
+}
+
+/// Reads and merges the files in order; what is wrong with one does not hide the next.
+pub fn read(files: &[PathBuf], problems: &mut Problems) -> (Table, Texts) {
+    let mut merged = Table::default();
+    let mut texts = Texts::default();
+    for path in files {
+        match read_one(path, &mut texts) {
+            Ok(table) => merged.merge(table),
+            Err(found) => problems.push(found),
+        }
+    }
+    (merged, texts)
+}
+
+fn read_one(path: &Path, texts: &mut Texts) -> Result<Table, Problem> {
+    let parse = match ending(path) {
+        Some("toml") => toml::parse,
+        Some("yaml" | "yml") => yaml::parse,
+        Some("json") => json::parse,
+        _ => {
+            let text = format!(
+                "{} has no known ending; use .toml, .yaml, .yml or .json",
+                path.display()
+            );
+            return Err(Problem::new("config_extension", text));
+        }
+    };
+    let meta = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if meta.len() > FILE_BYTES_MAX {
+        let error = std::io::Error::other(format!(
+            "it has {} bytes, at most {FILE_BYTES_MAX} are read",
+            meta.len()
+        ));
+        return Err(unreadable(path, &error));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    let name: Arc<str> = path.display().to_string().into();
+    let table = parse(&text, &name);
+    texts.0.insert(name, text);
+    table
+}
+
+/// Turns byte offsets into places.
+struct Lines<'a> {
+    source: &'a Arc<str>,
+    text: &'a str,
+}
+
+impl Lines<'_> {
+    fn place(&self, byte: usize) -> Place {
+        let before = &self.text[..byte.min(self.text.len())];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = before[line_start..].chars().count() + 1;
+        Place {
+            source: self.source.clone(),
+            position: Some((line, column)),
+        }
+    }
+
+    fn syntax(&self, byte: usize, message: impl Into<String>) -> Problem {
+        Problem::new("config_syntax", message).at("", &self.place(byte))
+    }
+}
