@@ -45,12 +45,70 @@ pub struct InboundEvent {
     pub(super) defect: Option<Misbehaviour>,
 }
 
+/// An event's routing, where it does not come from a plugin in this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventFacts<'a> {
+    /// For example `message.created`.
+    pub kind: &'a str,
+    /// Exact native id of the channel; empty: none. So with all texts.
+    pub channel: &'a str,
+    /// Exact native id of what happened.
+    pub native_id: &'a str,
+    /// Native revision.
+    pub native_rev: &'a str,
+    /// Sorts as a string inside the order scope.
+    pub order_key: &'a str,
+    /// Idempotency key of the command that this echoes.
+    pub client_ref: &'a str,
+    /// Unix milliseconds.
+    pub time_ms: Option<i64>,
+    /// Value of [`abi::Delivery`].
+    pub delivery: u8,
+    /// Value of [`abi::Origin`].
+    pub origin: u8,
+    /// Value of [`abi::OrderScope`].
+    pub order_scope: u8,
+    /// Why it cannot be published.
+    pub defect: Option<Misbehaviour>,
+}
+
 impl InboundEvent {
+    /// An event that did not cross the boundary: read from another process, or made by a test. `settle` is called exactly
+    /// once, on any thread, and must not block.
+    pub fn detached(
+        facts: &EventFacts<'_>,
+        payload: Bytes,
+        settle: impl FnOnce(abi::Outcome) + Send + 'static,
+    ) -> Self {
+        let mut texts = [""; at::META];
+        texts[at::CHANNEL] = facts.channel;
+        texts[at::NATIVE_ID] = facts.native_id;
+        texts[at::NATIVE_REV] = facts.native_rev;
+        texts[at::ORDER_KEY] = facts.order_key;
+        texts[at::CLIENT_REF] = facts.client_ref;
+        texts[at::KIND] = facts.kind;
+        Self {
+            ticket: Ticket(Some(Duty::Told(Box::new(settle)))),
+            payload,
+            trace: abi::Trace::NONE,
+            time_ms: facts.time_ms,
+            texts: Packed::new(&texts),
+            kind: KIND_PACKED,
+            delivery: facts.delivery,
+            origin: facts.origin,
+            order_scope: facts.order_scope,
+            noise: 0,
+            defect: facts.defect,
+        }
+    }
+
     /// For example `message.created`.
     #[must_use]
     pub fn kind(&self) -> &str {
         match self.ticket.0.as_ref() {
-            Some(duty) if self.kind != KIND_PACKED => duty.shared.plugin.kind(self.kind),
+            Some(Duty::Instance { shared, .. }) if self.kind != KIND_PACKED => {
+                shared.plugin.kind(self.kind)
+            }
             _ => self.texts.get(at::KIND),
         }
     }
@@ -141,15 +199,18 @@ impl InboundEvent {
 /// The duty to settle one event. May be taken out of the event and kept until the stream has answered.
 pub struct Ticket(Option<Duty>);
 
-struct Duty {
-    shared: Arc<Shared>,
-    token: u64,
-    bytes: u64,
+enum Duty {
+    Instance {
+        shared: Arc<Shared>,
+        token: u64,
+        bytes: u64,
+    },
+    Told(Box<dyn FnOnce(abi::Outcome) + Send>),
 }
 
 impl Ticket {
     pub(super) fn new(shared: Arc<Shared>, token: u64, bytes: u64) -> Self {
-        Self(Some(Duty {
+        Self(Some(Duty::Instance {
             shared,
             token,
             bytes,
@@ -161,15 +222,24 @@ impl Ticket {
         self.discharge(outcome);
     }
 
-    /// The adapter's name for the event.
+    /// The adapter's name for the event; 0 when it comes from no adapter.
     #[must_use]
     pub fn token(&self) -> u64 {
-        self.0.as_ref().map_or(0, |duty| duty.token)
+        match self.0 {
+            Some(Duty::Instance { token, .. }) => token,
+            _ => 0,
+        }
     }
 
     fn discharge(&mut self, outcome: abi::Outcome) {
-        if let Some(duty) = self.0.take() {
-            duty.shared.settle(duty.token, duty.bytes, outcome);
+        match self.0.take() {
+            Some(Duty::Instance {
+                shared,
+                token,
+                bytes,
+            }) => shared.settle(token, bytes, outcome),
+            Some(Duty::Told(tell)) => tell(outcome),
+            None => {}
         }
     }
 }

@@ -52,6 +52,26 @@ pub struct KvRequest {
 }
 
 impl KvRequest {
+    /// A request that did not cross the boundary: read from another process, or made by a test. `key` has the form that
+    /// the contract asks for; `reply` is called exactly once with status, revision and value, and must not block.
+    pub fn detached(
+        verb: abi::KvVerb,
+        key: &str,
+        revision: u64,
+        value: Bytes,
+        reply: impl FnOnce(Status, u64, Bytes) + Send + 'static,
+    ) -> Self {
+        Self {
+            verb,
+            revision,
+            ttl_s: None,
+            is_secret: false,
+            value,
+            reply: KvReply(Some(Asker::Told(Box::new(reply)))),
+            key: Packed::new(&[key]),
+        }
+    }
+
     /// The key; for a list its prefix, which may be empty.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -60,7 +80,12 @@ impl KvRequest {
 }
 
 /// The duty to answer one request.
-pub struct KvReply(Option<(Arc<Shared>, u64)>);
+pub struct KvReply(Option<Asker>);
+
+enum Asker {
+    Instance { shared: Arc<Shared>, request: u64 },
+    Told(Box<dyn FnOnce(Status, u64, Bytes) + Send>),
+}
 
 impl KvReply {
     /// Answers; `value` is the value of a get, the JSON of a list, else empty.
@@ -69,13 +94,15 @@ impl KvReply {
     }
 
     fn send(&mut self, status: Status, revision: u64, value: Bytes) {
-        if let Some((shared, request)) = self.0.take() {
-            shared.answer_kv(KvAnswer {
+        match self.0.take() {
+            Some(Asker::Instance { shared, request }) => shared.answer_kv(KvAnswer {
                 request,
                 status,
                 revision,
                 value,
-            });
+            }),
+            Some(Asker::Told(tell)) => tell(status, revision, value),
+            None => {}
         }
     }
 }
@@ -165,7 +192,10 @@ unsafe fn take(shared: &Shared, from: &abi::KvRequest) -> Result<(), Status> {
         shared.kv_in_flight.fetch_sub(1, Ordering::AcqRel);
         return Err(Status::E_RATE_LIMITED);
     }
-    let reply = KvReply(Some((me, from.request)));
+    let reply = KvReply(Some(Asker::Instance {
+        shared: me,
+        request: from.request,
+    }));
     let mut is_bad = false;
     // SAFETY: the caller's promise.
     let key = unsafe { text(&from.key, KEY_BYTES_MAX, &mut is_bad) };

@@ -47,7 +47,7 @@ mod table;
 mod webhook;
 
 pub use credits::{CreditFigures, Pool, Window};
-pub use event::{InboundEvent, Ticket};
+pub use event::{EventFacts, InboundEvent, Ticket};
 pub use faults::{Faults, Verdict};
 pub use instance::{CallError, Instance, STOP_POISONED};
 pub use kv::{KvReply, KvRequest};
