@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod provisioning;
+mod publishing;
 mod servers;
 mod support;

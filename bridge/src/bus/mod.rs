@@ -5,9 +5,11 @@
 //!
 //! Not here: what an event or a command means (`inbound`, `outbound`), when an account connects (`account`).
 
+pub mod ack;
 pub mod api;
 pub mod clock;
 pub mod connect;
+pub mod hold;
 pub mod objects;
 pub mod provision;
 pub mod replies;
@@ -15,7 +17,9 @@ pub mod shard;
 pub mod subjects;
 pub mod token;
 
+pub use ack::{AckTable, Acked, Outgoing, Target};
 pub use connect::{Bus, Settings};
+pub use hold::Hold;
 pub use shard::Shard;
 pub use subjects::Subjects;
 pub use token::{Account, Action, Alias, Kind, Provider, Resource, Root};

@@ -1,0 +1,377 @@
+//! Publishes until the server has stored it: the table of what is on its way.
+//!
+//! What was accepted here is sent again, under the same id, until it is stored, refused for good, or its owner's lease is
+//! lost; through reconnects, elections and restarts of the server. The id makes repeats one. Order is the caller's: at most
+//! one publish in flight per channel.
+//!
+//! At most [`WINDOW`] messages are on their way; the next one waits. One inbox for all of them: the library's own future
+//! starts its time-out when it is awaited, hears nothing of a disconnect, and costs twice as much.
+//!
+//! Not here: compare-and-set on keys, which must not be repeated blindly (`kv`).
+
+mod table;
+
+use super::api::{Api, ServerError, Which, header};
+use super::connect::Connection;
+use super::hold::Hold;
+use async_nats::{Client, HeaderMap, Message, PublishErrorKind, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use table::{Answer, Due, Table, Token};
+use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// Messages on their way. Below what the client's subscription holds, so that no acknowledgement is dropped, and above what
+/// one connection stores in a second.
+pub const WINDOW: usize = 16_384;
+const TICK: Duration = Duration::from_millis(50);
+/// A publish waits for room in the client's channel; when that takes longer, the table sends later.
+const SEND_WITHIN: Duration = Duration::from_secs(1);
+/// Notices of a reconnect may be lost; this look at the connection is not.
+const LOOK_AT_CONNECTION_EVERY: u32 = 20;
+
+pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+
+/// Where a message is stored, and for how long the stream knows its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub name: Arc<str>,
+    pub duplicate_window: Duration,
+}
+
+/// A message to store.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub subject: Subject,
+    /// The same for every attempt and every observer of the same thing.
+    pub message_id: Box<str>,
+    /// All but the id.
+    pub headers: Vec<(&'static str, Box<str>)>,
+    pub payload: Bytes,
+    pub stream: Target,
+    /// While it is held the message is sent again; after that it is not.
+    pub hold: Hold,
+}
+
+impl Outgoing {
+    fn header_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        map.insert(MESSAGE_ID, &*self.message_id);
+        for (name, value) in &self.headers {
+            // One header may stand more than once.
+            map.append(*name, &**value);
+        }
+        map
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acked {
+    Stored {
+        sequence: u64,
+    },
+    /// The stream had it already.
+    Duplicate {
+        sequence: u64,
+    },
+    Refused(Refusal),
+    /// Not sent again, because the lease is lost or the bridge ends. It may have been stored.
+    Abandoned,
+}
+
+/// Why a message will never be stored as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the message is larger than its stream takes")]
+    TooLarge,
+    #[error("the stream refuses the message: {description} ({err_code})")]
+    Error { err_code: u32, description: String },
+}
+
+/// What keeps messages from being stored, for status and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nobody stores this subject: a cluster without leader for some seconds; after [`MISSING_AFTER`], no stream.
+    NoStream,
+    Full,
+    Unavailable,
+    Forbidden,
+}
+
+/// A stream that nobody answers for after this long does not exist (`nats_object_missing`).
+pub const MISSING_AFTER: Duration = Duration::from_secs(30);
+
+/// The table at this moment.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub in_flight: usize,
+    pub resends: u64,
+    /// By stream: what is wrong and for how long.
+    pub troubles: Vec<(Arc<str>, Trouble, Duration)>,
+}
+
+/// Resolves when the message is stored or never will be. Dropping it does not take the message back.
+pub struct Ticket(oneshot::Receiver<Acked>);
+
+impl Ticket {
+    /// Cancel safe.
+    pub async fn acked(&mut self) -> Acked {
+        // The table ends only with its connection.
+        (&mut self.0).await.unwrap_or(Acked::Abandoned)
+    }
+}
+
+/// Clones share the table; its tasks end with the last one.
+#[derive(Clone)]
+pub struct AckTable {
+    shared: Arc<Shared>,
+    _tasks: Arc<Tasks>,
+}
+
+struct Shared {
+    client: Client,
+    inbox: String,
+    window: Arc<Semaphore>,
+    table: Mutex<Table>,
+}
+
+struct Tasks([JoinHandle<()>; 2]);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends once; an error says that it never can be.
+    async fn send(&self, token: Token, message: &Outgoing) -> Result<(), Refusal> {
+        let reply = format!("{}.{:x}", self.inbox, token.to_bits());
+        let sent = self.client.publish_with_reply_and_headers(
+            message.subject.clone(),
+            reply,
+            message.header_map(),
+            message.payload.clone(),
+        );
+        match timeout(SEND_WITHIN, sent).await {
+            Ok(Err(error)) => match error.kind() {
+                // Sent all the same, it would end the connection.
+                PublishErrorKind::MaxPayloadExceeded => Err(Refusal::TooLarge),
+                PublishErrorKind::InvalidSubject => Err(Refusal::Error {
+                    err_code: 0,
+                    description: format!("`{}` is no subject", message.subject),
+                }),
+                PublishErrorKind::Send => Ok(()),
+            },
+            // Too long in the queue: it will be due again.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl AckTable {
+    pub async fn start(connection: &Connection) -> Result<Self, async_nats::SubscribeError> {
+        let client = connection.client().clone();
+        let inbox = client.new_inbox();
+        let acks = client.subscribe(format!("{inbox}.*")).await?;
+        let shared = Arc::new(Shared {
+            client,
+            inbox,
+            window: Arc::new(Semaphore::new(WINDOW)),
+            table: Mutex::default(),
+        });
+        let reader = tokio::spawn(read(Arc::clone(&shared), acks));
+        let resender = Resender {
+            shared: Arc::clone(&shared),
+            api: connection.api().clone(),
+            connection: connection.clone(),
+            denials: connection.denials(),
+        };
+        let resender = tokio::spawn(resender.run());
+        Ok(Self {
+            shared,
+            _tasks: Arc::new(Tasks([reader, resender])),
+        })
+    }
+
+    /// Waits for room in the window, then sends. Dropped before it returns, the message may or may not have been sent, and is
+    /// not taken back.
+    pub async fn publish(&self, message: Outgoing) -> Ticket {
+        let (done, acked) = oneshot::channel();
+        let permit = Arc::clone(&self.shared.window)
+            .acquire_owned()
+            .await
+            .expect("the window is never closed");
+        let message = Arc::new(message);
+        let token = self
+            .shared
+            .lock()
+            .insert(Arc::clone(&message), done, permit, Instant::now())
+            .expect("there are more slots than the window has room");
+        if let Err(refusal) = self.shared.send(token, &message).await {
+            self.shared.lock().finish(token, Acked::Refused(refusal));
+        }
+        Ticket(acked)
+    }
+
+    /// Ends everything that is on its way: the bridge ends, and its time is over.
+    pub fn abandon_all(&self) {
+        self.shared.lock().abandon_all();
+    }
+
+    pub fn status(&self) -> Status {
+        let now = Instant::now();
+        let table = self.shared.lock();
+        Status {
+            in_flight: table.len(),
+            resends: table.resends,
+            troubles: table
+                .troubles()
+                .into_iter()
+                .map(|(stream, trouble, since)| (stream, trouble, now.duration_since(since)))
+                .collect(),
+        }
+    }
+}
+
+async fn read(shared: Arc<Shared>, mut acks: Subscriber) {
+    while let Some(ack) = acks.next().await {
+        let token = ack
+            .subject
+            .strip_prefix(shared.inbox.as_str())
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|token| u64::from_str_radix(token, 16).ok())
+            .and_then(Token::from_bits);
+        if let Some(token) = token {
+            let answer = parse(&ack);
+            shared.lock().answered(token, answer, Instant::now());
+        }
+    }
+}
+
+fn parse(ack: &Message) -> Answer {
+    #[derive(Deserialize)]
+    struct PubAck {
+        #[serde(default)]
+        seq: u64,
+        #[serde(default)]
+        duplicate: bool,
+        error: Option<ServerError>,
+    }
+    if ack.status == Some(StatusCode::NO_RESPONDERS) {
+        return Answer::NoResponders;
+    }
+    match serde_json::from_slice::<PubAck>(&ack.payload) {
+        Ok(PubAck {
+            error: Some(error), ..
+        }) => Answer::Error(error),
+        Ok(PubAck { seq, duplicate, .. }) if seq > 0 => Answer::Stored {
+            sequence: seq,
+            is_duplicate: duplicate,
+        },
+        _ => Answer::Unreadable,
+    }
+}
+
+/// Sends again what was not answered.
+struct Resender {
+    shared: Arc<Shared>,
+    api: Api,
+    connection: Connection,
+    denials: broadcast::Receiver<String>,
+}
+
+impl Resender {
+    async fn run(mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut connects = self.connection.connects();
+        let mut is_watched = true;
+        let mut known = self.connection.server_client();
+        let mut ticks = 0;
+        loop {
+            tokio::select! {
+                biased;
+                changed = connects.changed(), if is_watched => {
+                    is_watched = changed.is_ok();
+                    known = self.connection.server_client();
+                    self.shared.lock().reconnected(Instant::now());
+                }
+                // A closed or lagging channel costs a reason in the status, nothing else.
+                Ok(text) = self.denials.recv() => {
+                    self.shared.lock().denied(&text, Instant::now());
+                }
+                _ = tick.tick() => {
+                    ticks += 1;
+                    if ticks % LOOK_AT_CONNECTION_EVERY == 0 {
+                        let now = self.connection.server_client();
+                        if now != known {
+                            known = now;
+                            self.shared.lock().reconnected(Instant::now());
+                        }
+                    }
+                }
+            }
+            // Also while disconnected: it ends those whose lease is lost.
+            let due = self.shared.lock().due(Instant::now());
+            if self.connection.is_connected() {
+                self.resend(due).await;
+            }
+        }
+    }
+
+    async fn resend(&self, due: Vec<Due>) {
+        for what in due {
+            match what {
+                Due::Send(token, message) => self.again(token, &message).await,
+                Due::Look(token, message) => match self.is_last(&message).await {
+                    Some(Some(sequence)) => {
+                        self.shared
+                            .lock()
+                            .finish(token, Acked::Duplicate { sequence });
+                    }
+                    Some(None) => self.again(token, &message).await,
+                    None => self.shared.lock().postponed(token, Instant::now()),
+                },
+            }
+            // What is left is still due when the connection is back.
+            if !self.connection.is_connected() {
+                return;
+            }
+        }
+    }
+
+    async fn again(&self, token: Token, message: &Outgoing) {
+        if !self.shared.lock().sending(token, Instant::now()) {
+            return;
+        }
+        if let Err(refusal) = self.shared.send(token, message).await {
+            self.shared.lock().finish(token, Acked::Refused(refusal));
+        }
+    }
+
+    /// The stream has forgotten the id by now. One publish is in flight per channel, so if it was stored, it is the last of
+    /// its subject. Outer `None`: nobody answered.
+    async fn is_last(&self, message: &Outgoing) -> Option<Option<u64>> {
+        let last = self
+            .api
+            .message(&message.stream.name, Which::LastOf(&message.subject))
+            .await
+            .ok()?;
+        Some(last.and_then(|last| {
+            let id = header(&last.headers, MESSAGE_ID);
+            (id == Some(&*message.message_id)).then_some(last.sequence)
+        }))
+    }
+}
