@@ -117,15 +117,22 @@ pub(super) struct Given {
 
 struct Buffer {
     what: String,
-    bytes: Mutex<Option<Box<[u8]>>>,
+    /// Raw, because moving a box would take the adapter's pointer its right to read.
+    bytes: Mutex<Option<NonNull<[u8]>>>,
     releases: AtomicU32,
 }
+
+// SAFETY: the bytes are the buffer's own and read-only until they are freed, once, under the lock.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
 
 impl Given {
     /// Makes an owned buffer of `bytes`; `what` names it in a violation.
     pub fn give(&self, what: String, bytes: &[u8]) -> Buf {
-        let owned: Box<[u8]> = bytes.into();
-        let (ptr, len) = (owned.as_ptr(), owned.len());
+        let owned: *mut [u8] = Box::into_raw(bytes.into());
+        let owned = NonNull::new(owned).expect("a box is never null");
+        let (ptr, len) = (owned.cast::<u8>().as_ptr().cast_const(), owned.len());
         let buffer = Arc::new(Buffer {
             what,
             bytes: Mutex::new(Some(owned)),
@@ -182,10 +189,14 @@ unsafe extern "C" fn release(owner: *mut c_void, _: *const u8, _: usize) {
     // SAFETY: `owner` came from `give`, whose list keeps the buffer alive at least until its first release, and for as
     // long as the mock lives.
     let buffer = unsafe { &*owner.cast_const().cast::<Buffer>() };
-    buffer
+    let bytes = buffer
         .bytes
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
+    if let Some(bytes) = bytes {
+        // SAFETY: from `Box::into_raw` in `give`, taken out once.
+        drop(unsafe { Box::from_raw(bytes.as_ptr()) });
+    }
     buffer.releases.fetch_add(1, Ordering::AcqRel);
 }
