@@ -106,7 +106,12 @@ fn without_markdown(text: &str) -> String {
                     None => out.push('['),
                 },
                 b'!' if !rest.starts_with('[') => out.push('!'),
-                b'~' if !rest.starts_with('~') && !before.ends_with('~') => out.push('~'),
+                b'~' => match rest.strip_prefix('~') {
+                    Some(after) => rest = after,
+                    None => out.push('~'),
+                },
+                // Emphasis touches a word; a star between blanks is a star.
+                b'*' if rest.starts_with(' ') && out.ends_with(' ') => out.push('*'),
                 _ => {}
             }
         }
@@ -117,7 +122,9 @@ fn without_markdown(text: &str) -> String {
 
 /// `label](address)`: the label, and what follows.
 fn link(text: &str) -> Option<(&str, &str)> {
-    let (label, after) = text.split_once("](")?;
+    let (label, after) = text
+        .split_once("](")
+        .filter(|(label, _)| !label.contains('['))?;
     let (_, after) = after.split_once(')')?;
     Some((label, after))
 }

@@ -215,7 +215,7 @@ macro_rules! bodies {
                 }
             }
 
-            pub fn schema(kind: EventKind, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            pub(super) fn schema(kind: EventKind, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 match kind {
                     $(EventKind::$kind => <$kind as schemars::JsonSchema>::json_schema(generator),)+
                 }

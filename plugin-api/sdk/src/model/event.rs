@@ -323,6 +323,3 @@ fn range(scope: &str, from: &Option<String>, to: &Option<String>) -> Cow<'static
     let end = |end: &Option<String>| end.clone().unwrap_or_default();
     join([scope, &end(from), &end(to)])
 }
-
-#[cfg(test)]
-mod tests;
