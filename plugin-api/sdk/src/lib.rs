@@ -4,9 +4,13 @@
 #[doc(hidden)]
 pub use im_bridge_plugin_api::abi;
 
+#[cfg(feature = "adapter")]
+pub mod http;
 pub mod model;
 #[cfg(feature = "adapter")]
 pub mod test;
+#[cfg(feature = "adapter")]
+pub mod websocket;
 
 #[cfg(feature = "adapter")]
 mod adapter;
@@ -46,6 +50,8 @@ mod outcome;
 mod state;
 #[cfg(feature = "adapter")]
 mod time;
+#[cfg(feature = "adapter")]
+mod tls;
 #[cfg(feature = "adapter")]
 mod trace;
 #[cfg(feature = "adapter")]

@@ -39,6 +39,13 @@ impl Entry {
     }
 }
 
+/// The entry function of an adapter that is linked statically.
+#[must_use]
+pub fn entry<A: crate::export::Exported>() -> Entry {
+    // SAFETY: the export macro made it, and what is linked stays in memory.
+    unsafe { Entry::new(crate::export::entry::<A>()) }
+}
+
 /// What a host can offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extension {

@@ -6,7 +6,7 @@
 //!
 //! Not here: the checks of a file before it is loaded, and those that need a child process.
 //!
-//! Reading order: `mock` (how a test drives it), `shared` (the book and the gate), `host` (the functions an adapter
+//! Reading order: `mock` (how a test drives it), `life`, `shared` (the book and the gate), `host` (the functions an adapter
 //! calls), then one file per extension.
 #![allow(
     unsafe_code,
@@ -20,6 +20,7 @@ mod host;
 mod keep;
 mod kv;
 mod lend;
+mod life;
 mod metrics;
 mod mock;
 mod record;
@@ -30,7 +31,7 @@ mod tests;
 mod violation;
 mod webhook;
 
-pub use builder::{Builder, CreateError, Decide, Entry, Extension, Settling};
+pub use builder::{Builder, CreateError, Decide, Entry, Extension, Settling, entry};
 pub use command::Command;
 pub use im_bridge_plugin_api::abi::{
     Delivery, KvVerb, LogLevel, Noise, OrderScope, Origin, Outcome, State, Status,

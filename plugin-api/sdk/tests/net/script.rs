@@ -1,0 +1,99 @@
+//! An adapter whose session is a function of the test.
+
+use im_bridge_sdk::test::{Builder, Extension, MockHost, Recording, State as Told};
+use im_bridge_sdk::{
+    Adapter, Command, ConfigError, Context, Description, Fault, Host, Noise, Outcome, State,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::time::Duration;
+
+pub const SOON: Duration = Duration::from_secs(15);
+
+/// What a session does with the address of the test's server.
+pub type Script = fn(Context, String) -> Pin<Box<dyn Future<Output = ()>>>;
+
+static SCRIPTS: Mutex<Vec<Script>> = Mutex::new(Vec::new());
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    script: usize,
+    address: String,
+}
+
+struct Scripted(Config);
+
+im_bridge_sdk::declare_adapter!(Scripted);
+
+impl Adapter for Scripted {
+    const PROVIDER: &'static str = "scripted";
+    type Config = Config;
+
+    fn describe() -> Description {
+        Description::new(json!({ "events": {} }))
+            .operation("ask", Noise::Command)
+            .operation("poll", Noise::Poll)
+            .operation("connect", Noise::Session)
+            .operation("heartbeat", Noise::Heartbeat)
+            .example(json!({ "script": 0, "address": "127.0.0.1:1" }))
+    }
+
+    fn create(config: Config, _: &Host) -> Result<Self, ConfigError> {
+        Ok(Self(config))
+    }
+
+    async fn run(&self, cx: &Context) -> Result<(), Fault> {
+        let script = SCRIPTS.lock().unwrap()[self.0.script];
+        script(cx.clone(), self.0.address.clone()).await;
+        cx.state(State::online());
+        cx.draining().await;
+        Ok(())
+    }
+
+    async fn execute(&self, _: &Context, _: Command) -> Outcome {
+        unreachable!("no test sends a command")
+    }
+}
+
+/// Starts the script and leaves it running.
+pub fn start(builder: fn(Builder) -> Builder, address: &str, script: Script) -> MockHost {
+    let index = {
+        let mut scripts = SCRIPTS.lock().unwrap();
+        scripts.push(script);
+        scripts.len() - 1
+    };
+    let entry = im_bridge_sdk::test::entry::<Scripted>();
+    let config = json!({ "script": index, "address": address });
+    let mock = builder(MockHost::builder(entry).config(config)).create();
+    let mock = mock.expect("created");
+    mock.start();
+    mock
+}
+
+/// Runs the script to its end; what the host saw.
+pub fn run(address: &str, script: Script) -> Recording {
+    let mock = start(|builder| builder, address, script);
+    mock.wait_state(Told::ONLINE, SOON);
+    mock.finish()
+}
+
+/// With time that the test moves.
+pub fn simulated(builder: Builder) -> Builder {
+    builder.offer(Extension::Clock)
+}
+
+/// The text of an error with all its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
