@@ -33,6 +33,8 @@ mod credits;
 mod event;
 mod faults;
 mod gate;
+#[cfg(test)]
+mod gate_tests;
 mod instance;
 mod kv;
 mod mailbox;
