@@ -54,6 +54,6 @@ pub use parts::{Channel, Member, Own, Target, User};
 pub use results::{Degradation, ResultData, Timing};
 pub use segment::{Content, Segment};
 pub use state::{
-    AdapterBuild, AdapterStateDocument, Challenge, Connection, Owner, SelfUser, State,
+    AdapterBuild, AdapterStateDocument, Challenge, Connection, Durable, Owner, SelfUser, State,
 };
 pub use time::{BadTime, Time};

@@ -104,3 +104,54 @@ record! {
         reason?: String,
     }
 }
+
+/// What becomes of durable commands in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// They are carried out.
+    Run,
+    /// They stay in the stream until they expire.
+    Wait,
+    /// They are acknowledged with an error.
+    Refused,
+}
+
+impl AccountState {
+    /// What becomes of durable commands.
+    #[must_use]
+    pub const fn durable(self) -> Durable {
+        match self {
+            Self::CatchingUp | Self::Online | Self::Degraded => Durable::Run,
+            Self::BadCredentials => Durable::Refused,
+            Self::Stopped
+            | Self::Starting
+            | Self::Unconfigured
+            | Self::LoggingIn
+            | Self::Connecting
+            | Self::Backoff
+            | Self::ChallengeRequired
+            | Self::Conflicted
+            | Self::LoggedOut
+            | Self::Failed => Durable::Wait,
+        }
+    }
+
+    /// What a person must do.
+    #[must_use]
+    pub const fn action(self) -> UserAction {
+        match self {
+            Self::Unconfigured => UserAction::FixConfig,
+            Self::Degraded | Self::Conflicted | Self::Failed => UserAction::Look,
+            Self::Backoff => UserAction::Wait,
+            Self::ChallengeRequired => UserAction::AnswerChallenge,
+            Self::BadCredentials => UserAction::Relogin,
+            Self::Stopped
+            | Self::Starting
+            | Self::LoggingIn
+            | Self::Connecting
+            | Self::CatchingUp
+            | Self::Online
+            | Self::LoggedOut => UserAction::None,
+        }
+    }
+}

@@ -5,6 +5,8 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+#[cfg(feature = "adapter")]
+mod abi;
 mod events;
 mod examples;
 mod page;

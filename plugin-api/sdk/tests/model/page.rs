@@ -3,11 +3,11 @@
 use crate::file;
 use im_bridge_sdk::model::{
     AccountState, AdapterState, AdapterVerb, CatchUp, ChallengeKind, ChangeReason, ChannelKind,
-    Command, ControlVerb, DegradationAction, Delivery, Effect, ErrorClass, ErrorCode, EventKind,
-    Feature, GapReason, GapScope, Inbound, InboundAck, Level, MediaBy, MemberRole, MentionScope,
-    MessageStatus, NoiseClass, OnUnsupported, OpaqueEncoding, OrderScope, Origin, Outbound,
-    PresenceStatus, RawDirection, ResultStatus, Scope, SegmentType, SendAck, Severity, TextFormat,
-    TimeSource, UserAction, UserKind,
+    Command, ControlVerb, DegradationAction, Delivery, Durable, Effect, ErrorClass, ErrorCode,
+    EventKind, Feature, GapReason, GapScope, Inbound, InboundAck, Level, MediaBy, MemberRole,
+    MentionScope, MessageStatus, NoiseClass, OnUnsupported, OpaqueEncoding, OrderScope, Origin,
+    Outbound, PresenceStatus, RawDirection, ResultStatus, Scope, SegmentType, SendAck, Severity,
+    TextFormat, TimeSource, UserAction, UserKind,
 };
 use std::collections::BTreeMap;
 
@@ -187,6 +187,18 @@ fn the_page_lists_every_segment_state_and_verb() {
     assert_eq!(first_cells("### Verbs"), ControlVerb::NAMES);
     assert_eq!(first_cells("### Statuses"), ResultStatus::NAMES);
     assert_eq!(first_cells("### Classes"), ErrorClass::NAMES);
+}
+
+#[test]
+fn the_page_says_what_each_state_means_for_commands_and_people() {
+    for (state, row) in AccountState::ALL.iter().zip(section("### States")) {
+        let durable = match state.durable() {
+            Durable::Run => "run",
+            Durable::Wait => "wait",
+            Durable::Refused => "refused",
+        };
+        assert_eq!(row[1..3], [durable, state.action().as_str()], "{state}");
+    }
 }
 
 #[test]

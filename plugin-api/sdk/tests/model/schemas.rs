@@ -1,7 +1,10 @@
 //! The committed schemas are those of the types, and say what the examples are.
 
 use crate::{example, file};
-use im_bridge_sdk::model::{Event, EventKind, schema};
+use im_bridge_sdk::model::{
+    CapabilityDocument, Command, ErrorCode, ErrorObject, Event, EventKind, Feature, Level, Levels,
+    State, schema,
+};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -200,4 +203,55 @@ fn every_kind_of_event_is_valid_by_its_schema_and_read_back() {
         super::events::one_of_each_kind().len(),
         EventKind::ALL.len()
     );
+}
+
+#[test]
+fn a_capability_document_is_read_and_written_without_loss() {
+    let written = read("dromara.capability");
+    assert_valid(&registry(), "capability", &written);
+    let document: CapabilityDocument = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&document).unwrap(), written);
+    let can = document.capabilities;
+    assert_eq!(
+        (
+            can.commands.get(Command::MessageSend),
+            can.events.get(EventKind::MessageUpdated)
+        ),
+        (Level::Full, Level::Rejected)
+    );
+    let built = Levels::new()
+        .with(Level::Full, &[Feature::Reply])
+        .with(Level::Partial, &[Feature::Thread]);
+    assert_eq!(
+        serde_json::to_value(&built).unwrap(),
+        json!({ "reply": 2, "thread": 1 })
+    );
+    let mut later = written;
+    later["events"]["poll.closed"] = json!(1);
+    let later: CapabilityDocument = serde_json::from_value(later).unwrap();
+    assert_eq!(
+        later.capabilities.events.get_name("poll.closed"),
+        Level::Partial
+    );
+}
+
+#[test]
+fn states_are_valid_with_everything_and_with_little() {
+    let registry = registry();
+    let little =
+        json!({ "state": "starting", "since": "2025-10-09T09:53:20.000Z", "action": "none" });
+    let mut all = little.clone();
+    all["self"] = json!({ "user_id": "me" });
+    all["connection"] = json!({ "transport": "websocket", "attempt": 1 });
+    all["challenge"] = json!({ "kind": "qr", "url": "https://a.example" });
+    all["reason"] = json!("silent");
+    all["error"] =
+        serde_json::to_value(ErrorObject::new(ErrorCode::Network, true, "refused")).unwrap();
+    all["adapter"] = json!({ "name": "a", "version": "0.1.0", "abi": "1.0", "sha256": "01234567" });
+    all["owner"] = json!({ "instance": "r1", "epoch": 7 });
+    for state in [little, all] {
+        assert_valid(&registry, "state", &state);
+        let read: State = serde_json::from_value(state.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), state);
+    }
 }
