@@ -3,5 +3,7 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod dead_letter;
 pub mod envelope;
+pub mod inbound;
 pub mod loader;

@@ -1,6 +1,6 @@
-//! A clock that runs on through suspend: leases are measured with it.
+//! Clocks: one that runs on through suspend, with which leases are measured, and the wall's, for people.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment of the boot clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,14 @@ impl Moment {
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
+}
+
+/// What the wall clock says, in Unix milliseconds. It may jump: nothing is measured with it.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 fn nanos(duration: Duration) -> u64 {

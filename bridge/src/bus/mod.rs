@@ -7,6 +7,7 @@
 
 pub mod ack;
 pub mod api;
+pub mod blobs;
 pub mod clock;
 pub mod connect;
 pub mod hold;

@@ -62,6 +62,12 @@ impl Subjects {
         ))
     }
 
+    /// What all subjects of [`Self::event`] of a kind begin with; the channel's token completes one.
+    pub fn event_prefix(&self, account: &Account, kind: &Kind) -> String {
+        let Account { provider, alias } = account;
+        format!("{}.v1.evt.{provider}.{alias}.{kind}.", self.root)
+    }
+
     /// All events.
     pub fn events(&self) -> Subject {
         self.make(format_args!("evt.>"))
@@ -301,6 +307,10 @@ mod tests {
         assert_eq!(
             im.event(&account, &kind, Some("a.b")).as_str(),
             "im.v1.evt.acme.shop-1.message.created.a=2Eb"
+        );
+        assert_eq!(
+            im.event_prefix(&account, &kind) + "_",
+            im.event(&account, &kind, None).as_str()
         );
         assert_eq!(
             im.event(&account, &kind, None).as_str(),

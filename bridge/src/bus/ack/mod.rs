@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+pub use table::ODD_ERRORS_MAX;
 use table::{Answer, Due, Table, Token};
 use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio::task::JoinHandle;

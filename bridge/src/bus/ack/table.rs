@@ -17,7 +17,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LAST: Duration = Duration::from_secs(2);
 const FULL_PAUSE: Duration = Duration::from_secs(2);
 /// An error that is none of the known ones may be a server's hiccup, but not for ever.
-const ODD_ERRORS_MAX: u32 = 3;
+pub const ODD_ERRORS_MAX: u32 = 3;
 /// Close to the end of the window, the clocks of two machines do not tell which side of it a message is on.
 const WINDOW_MARGIN: f64 = 0.8;
 

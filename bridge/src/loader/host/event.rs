@@ -78,7 +78,7 @@ impl InboundEvent {
     pub fn detached(
         facts: &EventFacts<'_>,
         payload: Bytes,
-        settle: impl FnOnce(abi::Outcome) + Send + 'static,
+        settle: impl FnOnce(abi::Outcome) + Send + Sync + 'static,
     ) -> Self {
         let mut texts = [""; at::META];
         texts[at::CHANNEL] = facts.channel;
@@ -205,7 +205,7 @@ enum Duty {
         token: u64,
         bytes: u64,
     },
-    Told(Box<dyn FnOnce(abi::Outcome) + Send>),
+    Told(Box<dyn FnOnce(abi::Outcome) + Send + Sync>),
 }
 
 impl Ticket {

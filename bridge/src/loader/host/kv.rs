@@ -59,7 +59,7 @@ impl KvRequest {
         key: &str,
         revision: u64,
         value: Bytes,
-        reply: impl FnOnce(Status, u64, Bytes) + Send + 'static,
+        reply: impl FnOnce(Status, u64, Bytes) + Send + Sync + 'static,
     ) -> Self {
         Self {
             verb,
@@ -84,7 +84,7 @@ pub struct KvReply(Option<Asker>);
 
 enum Asker {
     Instance { shared: Arc<Shared>, request: u64 },
-    Told(Box<dyn FnOnce(Status, u64, Bytes) + Send>),
+    Told(Box<dyn FnOnce(Status, u64, Bytes) + Send + Sync>),
 }
 
 impl KvReply {

@@ -1,0 +1,42 @@
+//! What all accounts of a replica publish through.
+
+use super::metrics::Figures;
+use crate::bus::blobs::Blobs;
+use crate::bus::objects::{Limits, Names};
+use crate::bus::{AckTable, Bus, Subjects, Target};
+use crate::dead_letter::DeadLetters;
+use async_nats::Client;
+use std::sync::Arc;
+
+/// One for the process.
+pub struct Gateway {
+    pub(super) acks: AckTable,
+    pub(super) blobs: Blobs,
+    /// For what nobody stores.
+    pub(super) client: Client,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) events: Target,
+    pub(super) subjects: Subjects,
+    figures: Figures,
+}
+
+impl Gateway {
+    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            acks: acks.clone(),
+            blobs: Blobs::new(bus, acks),
+            client: bus.data.client().clone(),
+            dead_letters: DeadLetters::new(bus, acks),
+            events: Target {
+                name: Names::new(bus.subjects.root()).events().into(),
+                duplicate_window: limits.events_duplicate_window,
+            },
+            subjects: bus.subjects.clone(),
+            figures: Figures::default(),
+        })
+    }
+
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+}

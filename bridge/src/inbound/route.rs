@@ -1,0 +1,99 @@
+//! What all events of one account, and all events of one kind of it, have in common.
+
+use super::gateway::Gateway;
+use super::metrics::{Outcomes, ProviderFigures};
+use crate::bus::{Account, Hold, Kind};
+use crate::envelope::{EventEnvelope, ModelMinor};
+use crate::loader::host::InboundEvent;
+use im_bridge_plugin_api::abi::{Outcome, Trace};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The command that an event echoes, as far as its envelope names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Echoed {
+    pub correlation_id: Option<Box<str>>,
+    pub causation_id: Box<str>,
+}
+
+/// What events need to know of the rest of the core. Called on the account's task: it must not block.
+pub trait Surroundings: Send + Sync + 'static {
+    /// The context of the span that publishes this event; zero: none.
+    fn span(&self, _event: &InboundEvent) -> Trace {
+        Trace::NONE
+    }
+
+    /// The command with this client reference, while its owner remembers it.
+    fn echoed(&self, _client_ref: &str) -> Option<Echoed> {
+        None
+    }
+
+    /// The end of what `span` began.
+    fn settled(&self, _event: &InboundEvent, _span: &Trace, _outcome: Outcome, _took: Duration) {}
+}
+
+/// Nothing around: no spans, no commands.
+pub struct Alone;
+
+impl Surroundings for Alone {}
+
+/// Of one account.
+pub(super) struct Owner {
+    pub gateway: Arc<Gateway>,
+    pub account: Account,
+    pub hold: Hold,
+    pub surroundings: Arc<dyn Surroundings>,
+    pub figures: Arc<ProviderFigures>,
+}
+
+/// Of one kind of one account.
+pub(super) struct Route {
+    pub owner: Arc<Owner>,
+    /// As the event says it, or `other`.
+    pub kind: Box<str>,
+    pub outcomes: Arc<Outcomes>,
+    /// None: the kind is no `<resource>.<action>`, or not declared, so that nothing can be published.
+    pub published: Option<Published>,
+}
+
+pub(super) struct Published {
+    pub envelope: EventEnvelope,
+    /// The subject up to the channel.
+    pub subject_prefix: Box<str>,
+    pub is_raw: bool,
+}
+
+/// Label of kinds that adapters did not declare: they must not make metrics grow.
+const OTHER: &str = "other";
+/// Not kept: for whoever is watching now.
+const RAW_FRAME: &str = "raw.frame";
+
+impl Route {
+    pub(super) fn new(owner: &Arc<Owner>, kind: &Kind, model: ModelMinor) -> Self {
+        let name = kind.to_string();
+        let prefix = owner.gateway.subjects.event_prefix(&owner.account, kind);
+        Self {
+            owner: Arc::clone(owner),
+            outcomes: owner.figures.kind(&name),
+            published: Some(Published {
+                envelope: EventEnvelope::new(&owner.account, kind, model),
+                subject_prefix: prefix.into(),
+                is_raw: name == RAW_FRAME,
+            }),
+            kind: name.into(),
+        }
+    }
+
+    pub(super) fn nowhere(owner: &Arc<Owner>) -> Self {
+        Self {
+            owner: Arc::clone(owner),
+            kind: OTHER.into(),
+            outcomes: owner.figures.kind(OTHER),
+            published: None,
+        }
+    }
+
+    pub(super) fn is_raw(&self) -> bool {
+        self.published.as_ref().is_some_and(|it| it.is_raw)
+    }
+}
