@@ -1,0 +1,635 @@
+//! Wins, keeps and gives back shards, so that each has one owner and the replicas share them evenly.
+//!
+//! At most one holder at any position of the NATS log. A holder whose lease is lost stops by itself, before anybody else
+//! can win it. Break before make: a shard is given back only when its user says that it is drained.
+//!
+//! Not here: what a shard's owner does (`account`, `outbound`).
+
+mod fair;
+
+use super::connect::Bus;
+use super::hold::Hold;
+use super::kv::{Bucket, Write};
+use super::lease::{Ended, Lease, Timing};
+use super::members::{LeaseRecord, MemberRecord, Owner, View, member_key, shard_key};
+use super::objects::Names;
+use super::shard::Shard;
+use super::token::Provider;
+use super::watch::{Change, Watch};
+use bytes::Bytes;
+use fair::Situation;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+/// Orders and events in flight; each shard has at most a few.
+const QUEUE: usize = 1_024;
+const TICK: Duration = Duration::from_millis(500);
+/// Replicas that start or hear of a free shard at once do not reach for it at once.
+const JITTER_MS: u64 = 200;
+/// After `drain`, unless nobody else is there.
+const AVOID_AFTER_DRAIN: Duration = Duration::from_secs(30);
+/// After giving one back, so that the one with too few gets it.
+const AVOID_AFTER_REBALANCE: Duration = Duration::from_secs(5);
+
+/// What this replica wants; changes with the configuration and the plugins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Shards with at least one enabled account, and the providers of those accounts.
+    pub shards: BTreeMap<Shard, BTreeSet<Provider>>,
+    /// Providers that there is a usable adapter for.
+    pub usable: BTreeSet<Provider>,
+}
+
+/// How leases are kept and shared.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub timing: Timing,
+    /// At most one shard is given back for balance in this time.
+    pub rebalance_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timing: Timing::default(),
+            rebalance_every: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What happens to a shard. Its user answers `GiveBack` with [`Shards::drained`].
+#[derive(Clone, Debug)]
+pub enum ShardEvent {
+    /// Ours from here on, for as long as the hold is held.
+    Won {
+        shard: Shard,
+        epoch: u64,
+        hold: Hold,
+    },
+    /// Wanted back: stop what it does and say so. The hold is renewed meanwhile.
+    GiveBack { shard: Shard, why: Why },
+    /// Gone: nothing may be done for it any more. After `GiveBack` and `drained`, or without.
+    Ended { shard: Shard, was_given_back: bool },
+}
+
+/// Why a shard is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Another replica has too few.
+    Balance,
+    /// No enabled account is in it any more.
+    Unwanted,
+    /// An operator wants it elsewhere.
+    Drain,
+    Shutdown,
+}
+
+/// Why a replica stops taking part.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardsError {
+    #[error(
+        "nats.name `{name}` is in use by another running replica (started at {started} ms); names must differ"
+    )]
+    Name { name: String, started: u64 },
+}
+
+impl ShardsError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "nats_name",
+        }
+    }
+}
+
+enum Order {
+    Drained(Shard),
+    Drain(Shard),
+    Shutdown,
+}
+
+/// The handle; the keeper itself is [`Keeper::run`].
+#[derive(Clone)]
+pub struct Shards {
+    owner: Owner,
+    orders: mpsc::Sender<Order>,
+    view: watch::Receiver<View>,
+}
+
+impl Shards {
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Who has what, as it was last seen.
+    pub fn view(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
+    /// The answer to `GiveBack`: nothing is done for it any more.
+    pub async fn drained(&self, shard: Shard) {
+        // A keeper that ended has given everything back.
+        let _ = self.orders.send(Order::Drained(shard)).await;
+    }
+
+    /// Moves a shard away and does not take it back for a while, unless this is the only replica.
+    pub async fn drain(&self, shard: Shard) {
+        let _ = self.orders.send(Order::Drain(shard)).await;
+    }
+
+    /// Gives everything back; the keeper ends when that is done.
+    pub async fn shut_down(&self) {
+        let _ = self.orders.send(Order::Shutdown).await;
+    }
+}
+
+struct Held {
+    give_back: Option<oneshot::Sender<()>>,
+    is_asked_back: bool,
+}
+
+enum Done {
+    Won(Shard, Option<Box<Lease>>),
+    Ended(Shard, Ended),
+}
+
+/// Owns the leases of this replica.
+pub struct Keeper {
+    owner: Owner,
+    name: String,
+    bucket: Bucket,
+    watch: Watch,
+    settings: Settings,
+    wishes: watch::Receiver<Wishes>,
+    orders: mpsc::Receiver<Order>,
+    events: mpsc::Sender<ShardEvent>,
+    seen: watch::Sender<View>,
+    view: View,
+    /// Nothing is known before the watch has told everything once.
+    is_informed: bool,
+    started: u64,
+    version: String,
+    winning: BTreeSet<Shard>,
+    held: BTreeMap<Shard, Held>,
+    avoided: BTreeMap<Shard, Instant>,
+    free_since: BTreeMap<Shard, Instant>,
+    /// Shards that could not be won a moment ago.
+    retry_after: BTreeMap<Shard, Instant>,
+    /// Leases of a former process of this name that is dead: what a write has to expect.
+    dead: BTreeMap<Shard, u64>,
+    next_rebalance: Instant,
+    is_draining: bool,
+    tasks: JoinSet<Done>,
+}
+
+impl Keeper {
+    /// Wants nothing before [`Self::run`] is polled.
+    pub fn new(
+        bus: &Bus,
+        version: &str,
+        settings: Settings,
+        wishes: watch::Receiver<Wishes>,
+    ) -> (Self, Shards, mpsc::Receiver<ShardEvent>) {
+        let names = Names::new(bus.subjects.root());
+        let bucket = Bucket::new(&bus.control, &names.leases());
+        let owner = Owner::of_this_start(&bus.name);
+        let (order, orders) = mpsc::channel(QUEUE);
+        let (event, events) = mpsc::channel(QUEUE);
+        let (seen, view) = watch::channel(View::default());
+        let keeper = Self {
+            owner: owner.clone(),
+            name: bus.name.to_string(),
+            watch: Watch::new(&bus.control, &bucket, ">"),
+            bucket,
+            settings,
+            wishes,
+            orders,
+            events: event,
+            seen,
+            view: View::default(),
+            is_informed: false,
+            started: now_ms(),
+            version: version.to_owned(),
+            winning: BTreeSet::new(),
+            held: BTreeMap::new(),
+            avoided: BTreeMap::new(),
+            free_since: BTreeMap::new(),
+            retry_after: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            next_rebalance: Instant::now(),
+            is_draining: false,
+            tasks: JoinSet::new(),
+        };
+        let shards = Shards {
+            owner,
+            orders: order,
+            view,
+        };
+        (keeper, shards, events)
+    }
+
+    /// Returns after [`Shards::shut_down`] when all is given back, or when the name is taken. Dropped instead, everything
+    /// expires by itself.
+    pub async fn run(mut self) -> Result<(), ShardsError> {
+        self.watch_own_name().await?;
+        let (member, record) = watch::channel(self.record());
+        let (end_member, ended) = oneshot::channel();
+        let membership = keep_member(
+            self.bucket.clone(),
+            self.owner.clone(),
+            self.settings.timing,
+            record,
+            ended,
+        );
+        let membership = tokio::spawn(membership);
+        // A moment to hear of those who start now, too.
+        sleep(Duration::from_millis(fastrand::u64(
+            JITTER_MS / 2..=JITTER_MS,
+        )))
+        .await;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut has_handle = true;
+        loop {
+            tokio::select! {
+                biased;
+                order = self.orders.recv(), if has_handle => {
+                    has_handle = order.is_some();
+                    // Whoever dropped the handle wants nothing more.
+                    self.ordered(order.unwrap_or(Order::Shutdown)).await;
+                }
+                Some(done) = self.tasks.join_next() => if let Ok(done) = done { self.done(done).await },
+                change = self.watch.next() => self.changed(change),
+                Ok(()) = self.wishes.changed() => {}
+                _ = tick.tick() => {}
+            }
+            member.send_if_modified(|record| {
+                let new = self.record();
+                let is_new = *record != new;
+                *record = new;
+                is_new
+            });
+            self.decide().await;
+            if self.is_draining && self.held.is_empty() && self.winning.is_empty() {
+                break;
+            }
+        }
+        // Received by the task, or it ended already.
+        let _ = end_member.send(());
+        let _ = membership.await;
+        Ok(())
+    }
+
+    fn record(&mut self) -> Bytes {
+        let wishes = self.wishes.borrow_and_update();
+        let record = MemberRecord {
+            version: self.version.clone(),
+            started: self.started,
+            weight: 1,
+            draining: self.is_draining,
+            providers: wishes
+                .usable
+                .iter()
+                .map(|one| one.as_str().to_owned())
+                .collect(),
+        };
+        serde_json::to_vec(&record)
+            .expect("strings and numbers become JSON")
+            .into()
+    }
+
+    /// A process that was killed and comes back under its name need not wait for its leases to expire: they are watched for
+    /// one renewal and a second. Renewed, they belong to a replica that runs under the same name.
+    async fn watch_own_name(&mut self) -> Result<(), ShardsError> {
+        while !self.is_informed {
+            let change = self.watch.next().await;
+            self.changed(change);
+        }
+        let before = self.of_own_name();
+        if before.is_empty() {
+            return Ok(());
+        }
+        let until = Instant::now() + self.settings.timing.renew + Duration::from_secs(1);
+        while Instant::now() < until {
+            tokio::select! {
+                biased;
+                change = self.watch.next() => self.changed(change),
+                () = tokio::time::sleep_until(until) => {}
+            }
+            let renewed = self.of_own_name().into_iter().find(|(key, (revision, _))| {
+                before.get(key).is_some_and(|(first, _)| first != revision)
+            });
+            if let Some((_, (_, started))) = renewed {
+                return Err(ShardsError::Name {
+                    name: self.name.clone(),
+                    started,
+                });
+            }
+        }
+        self.bury().await;
+        Ok(())
+    }
+
+    /// Records of other starts of this name: by key, the revision and when that process started.
+    fn of_own_name(&self) -> BTreeMap<String, (u64, u64)> {
+        let is_former = |owner: &Owner| owner.name() == self.name && *owner != self.owner;
+        let members = self
+            .view
+            .members
+            .iter()
+            .filter(|(owner, _)| is_former(owner))
+            .map(|(owner, seen)| (member_key(owner), (seen.revision, seen.record.started)));
+        let leases = self
+            .view
+            .leases
+            .iter()
+            .filter(|(_, seen)| is_former(&seen.record.owner))
+            .map(|(shard, seen)| (shard_key(*shard), (seen.revision, seen.record.started)));
+        members.chain(leases).collect()
+    }
+
+    /// The former process is dead: its leases are free for us, and its membership counts no more.
+    async fn bury(&mut self) {
+        let former: Vec<(Owner, u64)> = self
+            .view
+            .members
+            .iter()
+            .filter(|(owner, _)| owner.name() == self.name && **owner != self.owner)
+            .map(|(owner, seen)| (owner.clone(), seen.revision))
+            .collect();
+        for (owner, revision) in former {
+            let write = Write {
+                expects: Some(revision),
+                ttl: Some(self.settings.timing.ttl),
+                within: self.settings.timing.renew,
+                ..Write::default()
+            };
+            // Failing, it expires.
+            let _ = self.bucket.delete(&member_key(&owner), write).await;
+            self.view.members.remove(&owner);
+        }
+        let name = &self.name;
+        let me = &self.owner;
+        let dead = self.view.leases.extract_if(.., |_, seen| {
+            seen.record.owner.name() == name && seen.record.owner != *me
+        });
+        self.dead = dead.map(|(shard, seen)| (shard, seen.revision)).collect();
+    }
+
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Reset => {
+                self.view = View::default();
+                self.is_informed = false;
+            }
+            Change::Entry(entry) => self.view.apply(&entry),
+            Change::Complete => self.is_informed = true,
+        }
+        let view = &mut self.view;
+        self.dead
+            .retain(|shard, revision| match view.leases.get(shard) {
+                // Told again: still the dead one's.
+                Some(seen) if seen.revision == *revision => {
+                    view.leases.remove(shard);
+                    true
+                }
+                // Somebody else's write overtook what was known of the dead.
+                Some(_) => false,
+                None => view.marker(*shard) < *revision,
+            });
+        if self.is_informed {
+            self.seen.send_if_modified(|seen| {
+                let is_new = *seen != self.view;
+                seen.clone_from(&self.view);
+                is_new
+            });
+        }
+    }
+
+    async fn ordered(&mut self, order: Order) {
+        match order {
+            Order::Drained(shard) => {
+                if let Some(held) = self.held.get_mut(&shard)
+                    && let Some(give_back) = held.give_back.take()
+                {
+                    // It may have been lost at this moment.
+                    let _ = give_back.send(());
+                }
+            }
+            Order::Drain(shard) => {
+                self.avoided
+                    .insert(shard, Instant::now() + AVOID_AFTER_DRAIN);
+                self.ask_back(shard, Why::Drain).await;
+            }
+            Order::Shutdown => self.is_draining = true,
+        }
+    }
+
+    async fn done(&mut self, done: Done) {
+        match done {
+            Done::Won(shard, won) => {
+                self.winning.remove(&shard);
+                self.dead.remove(&shard);
+                let Some(lease) = won else {
+                    // Somebody was faster, or nobody leads: by then the watch has told.
+                    self.retry_after.insert(shard, Instant::now() + TICK);
+                    return;
+                };
+                let (epoch, hold) = (lease.epoch, lease.hold.clone());
+                let (_, value) = watch::channel(self.lease_value(epoch));
+                let (give_back, asked) = oneshot::channel();
+                self.tasks
+                    .spawn(async move { Done::Ended(shard, lease.keep(value, asked).await) });
+                self.held.insert(
+                    shard,
+                    Held {
+                        give_back: Some(give_back),
+                        is_asked_back: false,
+                    },
+                );
+                self.tell(ShardEvent::Won { shard, epoch, hold }).await;
+            }
+            Done::Ended(shard, ended) => {
+                self.held.remove(&shard);
+                let was_given_back = ended == Ended::GivenBack;
+                self.tell(ShardEvent::Ended {
+                    shard,
+                    was_given_back,
+                })
+                .await;
+            }
+        }
+    }
+
+    fn lease_value(&self, epoch: u64) -> Bytes {
+        let record = LeaseRecord {
+            owner: self.owner.clone(),
+            started: self.started,
+            epoch,
+            since: now_ms(),
+        };
+        serde_json::to_vec(&record)
+            .expect("strings and numbers become JSON")
+            .into()
+    }
+
+    async fn decide(&mut self) {
+        if self.is_draining {
+            for shard in self.held.keys().copied().collect::<Vec<_>>() {
+                self.ask_back(shard, Why::Shutdown).await;
+            }
+            return;
+        }
+        if !self.is_informed {
+            return;
+        }
+        let wishes = self.wishes.borrow().clone();
+        let unwanted: Vec<Shard> = self
+            .held
+            .keys()
+            .copied()
+            .filter(|shard| !wishes.shards.contains_key(shard))
+            .collect();
+        for shard in unwanted {
+            self.ask_back(shard, Why::Unwanted).await;
+        }
+        let now = Instant::now();
+        let mine: BTreeSet<Shard> = self.held.keys().chain(&self.winning).copied().collect();
+        let situation = Situation {
+            me: &self.owner,
+            view: &self.view,
+            wishes: &wishes,
+            mine: &mine,
+            avoided: &self.avoided,
+            free_since: &self.free_since,
+            now,
+        };
+        let take = situation.to_take();
+        let free: BTreeSet<Shard> = wishes
+            .shards
+            .keys()
+            .copied()
+            .filter(|&shard| situation.is_free(shard))
+            .collect();
+        let is_quiet = self.winning.is_empty() && now >= self.next_rebalance;
+        let staying: BTreeSet<Shard> = self
+            .held
+            .iter()
+            .filter(|(_, held)| !held.is_asked_back)
+            .map(|(shard, _)| *shard)
+            .collect();
+        let give = if is_quiet {
+            situation.to_give(&staying)
+        } else {
+            None
+        };
+        self.free_since.retain(|shard, _| free.contains(shard));
+        for shard in free {
+            self.free_since.entry(shard).or_insert(now);
+        }
+        self.avoided.retain(|_, until| now < *until);
+        self.retry_after.retain(|_, until| now < *until);
+        for shard in take {
+            if !self.retry_after.contains_key(&shard) {
+                self.take(shard);
+            }
+        }
+        if let Some(shard) = give {
+            self.next_rebalance = now + self.settings.rebalance_every;
+            self.avoided.insert(shard, now + AVOID_AFTER_REBALANCE);
+            self.ask_back(shard, Why::Balance).await;
+        }
+    }
+
+    fn take(&mut self, shard: Shard) {
+        self.winning.insert(shard);
+        let expects = match (self.dead.get(&shard), self.view.leases.get(&shard)) {
+            (Some(revision), _) => *revision,
+            // Our own, from before a freeze: nobody took it.
+            (None, Some(seen)) => seen.revision,
+            (None, None) => self.view.marker(shard),
+        };
+        let (bucket, owner, timing) = (
+            self.bucket.clone(),
+            self.owner.clone(),
+            self.settings.timing,
+        );
+        let value = self.lease_value(0);
+        let is_alone = self.view.members.keys().all(|member| *member == self.owner);
+        let jitter = if is_alone {
+            0
+        } else {
+            fastrand::u64(0..=JITTER_MS)
+        };
+        self.tasks.spawn(async move {
+            sleep(Duration::from_millis(jitter)).await;
+            let won = Lease::win(&bucket, &shard_key(shard), &owner, value, expects, timing).await;
+            Done::Won(shard, won.ok().map(Box::new))
+        });
+    }
+
+    async fn ask_back(&mut self, shard: Shard, why: Why) {
+        let Some(held) = self.held.get_mut(&shard) else {
+            return;
+        };
+        if std::mem::replace(&mut held.is_asked_back, true) {
+            return;
+        }
+        self.tell(ShardEvent::GiveBack { shard, why }).await;
+    }
+
+    async fn tell(&self, event: ShardEvent) {
+        // Without a listener nobody uses the shards; they are given back when the handle goes.
+        let _ = self.events.send(event).await;
+    }
+}
+
+/// Writes that this replica is there, again if it was lost.
+async fn keep_member(
+    bucket: Bucket,
+    owner: Owner,
+    timing: Timing,
+    record: watch::Receiver<Bytes>,
+    mut end: oneshot::Receiver<()>,
+) {
+    let key = member_key(&owner);
+    loop {
+        let value = record.borrow().clone();
+        let seen = tokio::select! {
+            biased;
+            _ = &mut end => return,
+            seen = bucket.get(&key) => seen,
+        };
+        let expects = seen.ok().flatten().map_or(0, |entry| entry.revision);
+        if let Ok(lease) = Lease::win(&bucket, &key, &owner, value, expects, timing).await {
+            let (give_back, asked) = oneshot::channel();
+            let kept = lease.keep(record.clone(), asked);
+            tokio::pin!(kept);
+            tokio::select! {
+                biased;
+                _ = &mut end => {
+                    // It is listening: it ends with this.
+                    let _ = give_back.send(());
+                    kept.await;
+                    return;
+                }
+                _ = &mut kept => {}
+            }
+        }
+        tokio::select! {
+            biased;
+            _ = &mut end => return,
+            () = sleep(TICK) => {}
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}
