@@ -32,6 +32,7 @@ mod heart;
 mod options;
 mod reader;
 mod shared;
+mod stream;
 mod writer;
 
 pub use error::Error;

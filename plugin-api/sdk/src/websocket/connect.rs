@@ -2,17 +2,20 @@
 
 use super::options::Options;
 use super::shared::{Shared, Socket};
+use super::stream::MaybeTls;
 use super::{Error, Reader, Writer, heart};
 use crate::http::{bare, host_of};
 use crate::{Context, Noise, tls};
+use rustls::pki_types::ServerName;
 use std::sync::Arc;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{Connector, client_async_tls_with_config};
 use url::Url;
 
 /// The library's default of 128 KiB is allocated for each connection at once; idle ones need next to nothing, and
@@ -145,10 +148,15 @@ async fn open(
     let stream = TcpStream::connect((name, port)).await.map_err(connect)?;
     // Messages are small and each matters at once.
     stream.set_nodelay(true).map_err(connect)?;
-    let connector = if url.scheme() == "wss" {
-        Connector::Rustls(Arc::clone(tls::plain()))
+    let stream = if url.scheme() == "wss" {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| invalid(format!("{name:?} is no name that a certificate can have")))?;
+        let connector = TlsConnector::from(Arc::clone(tls::plain()));
+        // Boxed for the same reason as below.
+        let tls = Box::pin(connector.connect(name, stream));
+        MaybeTls::Tls(Box::new(tls.await.map_err(connect)?))
     } else {
-        Connector::Plain
+        MaybeTls::Plain(stream)
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -156,7 +164,7 @@ async fn open(
         .max_write_buffer_size(options.message_bytes_max + WRITE_BUFFER_SPARE_BYTES)
         .max_message_size(Some(options.message_bytes_max))
         .max_frame_size(Some(options.message_bytes_max));
-    let handshake = client_async_tls_with_config(request, stream, Some(config), Some(connector));
+    let handshake = client_async_with_config(request, stream, Some(config));
     // Boxed: the state of a handshake is several times that of an open connection, and would stay in the task.
     let (socket, _) = Box::pin(handshake)
         .await

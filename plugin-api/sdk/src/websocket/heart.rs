@@ -1,5 +1,6 @@
 //! Pings of one's own: a task that lives as long as the reader, also while nothing is read for want of credit.
 
+use super::Error;
 use super::options::Ping;
 use super::shared::Shared;
 use crate::{Context, Noise};
@@ -21,18 +22,26 @@ async fn beat(cx: &Context, shared: &Weak<Shared>, ping: Ping, operation: &'stat
         let Some(shared) = shared.upgrade().filter(|shared| shared.is_open()) else {
             return;
         };
-        let mut op = cx.op(operation, Noise::Heartbeat);
-        op.detail("ping sent");
-        match shared.write(Frame::Ping(Bytes::new())).await {
-            Ok(()) => {
-                op.done();
-            }
-            Err(error) => {
-                // The reader sees why.
-                op.class(error.class());
-                op.fail(&error);
-                return;
-            }
+        // Boxed: between two pings, which is nearly always, the task then holds the sleep alone.
+        if Box::pin(send(cx, &shared, operation)).await.is_err() {
+            // The reader sees why.
+            return;
         }
     }
+}
+
+async fn send(cx: &Context, shared: &Shared, operation: &'static str) -> Result<(), Error> {
+    let mut op = cx.op(operation, Noise::Heartbeat);
+    op.detail("ping sent");
+    let sent = shared.write(Frame::Ping(Bytes::new())).await;
+    match &sent {
+        Ok(()) => {
+            op.done();
+        }
+        Err(error) => {
+            op.class(error.class());
+            op.fail(error);
+        }
+    }
+    sent
 }

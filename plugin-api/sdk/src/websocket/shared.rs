@@ -4,17 +4,17 @@
 //! and an adapter moves once, into its thread. It is held for a poll and never across an await.
 
 use super::Error;
+use super::stream::MaybeTls;
 use futures_util::{Sink, Stream};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message as Frame};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTls>;
 
 pub(super) struct Shared {
     /// None once the reader is gone.

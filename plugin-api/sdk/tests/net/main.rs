@@ -4,4 +4,5 @@
 mod http;
 mod script;
 mod server;
+mod tls;
 mod websocket;
