@@ -1,5 +1,6 @@
 //! The bridge as a library, so that tests and benches call the same code as the binary.
 
+pub mod account;
 pub mod bus;
 pub mod cli;
 pub mod config;

@@ -154,7 +154,7 @@ pub fn command(name: &str, body: &str) -> Command {
         channel: Some("c1".into()),
         idempotency_key: "key-1".into(),
         body: Bytes::copy_from_slice(body.as_bytes()),
-        deadline_ms: i64::MAX,
+        deadline_ms: 4_000_000_000_000, // in the year 2096
         is_redelivered: false,
         trace: abi::Trace::NONE,
     }

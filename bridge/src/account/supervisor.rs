@@ -1,0 +1,443 @@
+//! The life of an account: create, start, serve, and after a fault the same again.
+//!
+//! Not here: the calls themselves (`loader::host`).
+
+use super::backoff::{Backoff, PAUSE_MAX};
+use super::flights::{Due, Ended, Flights, Request};
+use crate::loader::host::{
+    CallError, Fault, Faults, HostEvent, InboundEvent, Inbox, Instance, Options, Plugin, Report,
+    STOP_POISONED, Verdict,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Orders waiting for the supervisor: they come from people and from shutdown.
+const ORDERS_MAX: usize = 8;
+
+/// Where what an account says goes. Called on the supervisor's task: it must not block; what it keeps is bounded by the
+/// account's credit window and by its commands in flight.
+pub trait Outlet: Send + 'static {
+    /// Something happened; the ticket is the outlet's to settle.
+    fn event(&mut self, event: InboundEvent);
+    /// A command ended.
+    fn ended(&mut self, tag: u64, ended: Ended);
+    /// The account is in another state.
+    fn status(&mut self, status: Status);
+    /// Operations, log lines, requests of `imb.kv/1`, misbehaviour.
+    fn aside(&mut self, event: HostEvent);
+    /// Commands that are now in flight: the instance may be asked for webhooks, figures and the like meanwhile.
+    fn instance(&mut self, _instance: Option<&Arc<Instance>>) {}
+}
+
+/// The state of an account, beyond what its adapter reports.
+#[derive(Clone, Debug)]
+pub enum Status {
+    /// An instance is being made.
+    Starting,
+    /// The adapter says so.
+    Reported(Report),
+    /// Lost; made anew after this pause.
+    Lost {
+        /// By what; none: `start` was refused.
+        fault: Option<Fault>,
+        /// Until the next attempt.
+        pause: Duration,
+    },
+    /// Given up until somebody asks for it: `adapter_faulty`, or the adapter's refusal of the configuration.
+    Failed {
+        /// Code.
+        reason: &'static str,
+        /// JSON of the adapter; else empty.
+        detail: bytes::Bytes,
+    },
+    /// Ended because it was asked to.
+    Stopped,
+}
+
+/// What an account is made of.
+pub struct Settings {
+    /// The loaded file.
+    pub plugin: Arc<Plugin>,
+    /// The operator's alias.
+    pub account: Box<str>,
+    /// Makes the configuration: called for each instance, so that secrets are read afresh and kept nowhere.
+    pub config: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// Of each instance.
+    pub options: Options,
+    /// Uncompleted commands; the rest waits in the channel.
+    pub commands_max: usize,
+    /// Two sessions of this account may coexist at the provider.
+    pub may_overlap: bool,
+    /// Of the file, shared by its accounts.
+    pub faults: Arc<Mutex<Faults>>,
+    /// How long things may take.
+    pub timing: Timing,
+}
+
+/// Pauses that tests make shorter.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Scales the back-off: 1 but in tests.
+    pub pause_factor: f64,
+    /// After a stuck instance whose session may not overlap the next: the provider must have dropped the old one.
+    pub stuck_pause: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            pause_factor: 1.0,
+            stuck_pause: PAUSE_MAX,
+        }
+    }
+}
+
+/// How an account ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// How long to finish what is in hand; none: at once.
+    pub drain: Option<Duration>,
+    /// How long `stop` gets.
+    pub stop: Duration,
+}
+
+enum Order {
+    /// Make it anew: it was given up, or its configuration changed.
+    Reconnect,
+    End(Ending),
+}
+
+/// An account's supervisor, seen from outside. Dropping it ends the account at once.
+pub struct Account {
+    orders: mpsc::Sender<Order>,
+    task: JoinHandle<()>,
+}
+
+impl Account {
+    /// Starts the supervisor; it takes commands from `requests` while the adapter may have more.
+    pub fn supervise(
+        settings: Settings,
+        requests: mpsc::Receiver<Request>,
+        outlet: impl Outlet,
+    ) -> Self {
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let supervisor = Supervisor {
+            settings,
+            requests,
+            orders,
+            outlet,
+            flights: Flights::default(),
+            backoff: Backoff::default(),
+        };
+        Self {
+            orders: sender,
+            task: tokio::spawn(supervisor.run()),
+        }
+    }
+
+    /// Makes the instance anew, also when the account was given up.
+    pub async fn reconnect(&self) {
+        let _ = self.orders.send(Order::Reconnect).await; // an account that has ended has nothing to reconnect
+    }
+
+    /// Ends the account and waits for it.
+    pub async fn end(self, ending: Ending) {
+        let _ = self.orders.send(Order::End(ending)).await;
+        let _ = self.task.await;
+    }
+}
+
+/// Why one instance's life ended.
+enum Life {
+    Asked(Ending),
+    Anew,
+    Fault(Fault),
+    Refused(CallError),
+}
+
+struct Supervisor<O> {
+    settings: Settings,
+    requests: mpsc::Receiver<Request>,
+    orders: mpsc::Receiver<Order>,
+    outlet: O,
+    flights: Flights,
+    backoff: Backoff,
+}
+
+/// What a task that ends gives the adapter when nobody said more.
+const AT_ONCE: Ending = Ending {
+    drain: None,
+    stop: Duration::from_secs(2),
+};
+
+impl<O: Outlet> Supervisor<O> {
+    async fn run(mut self) {
+        loop {
+            let began = Instant::now();
+            self.status(Status::Starting);
+            let life = self.live().await;
+            for tag in self.flights.lost() {
+                self.ended(tag, Ended::Unknown("lost_ack"));
+            }
+            if began.elapsed() > PAUSE_MAX {
+                self.backoff.reset();
+            }
+            let goes_on = match life {
+                Life::Asked(_) => false,
+                Life::Anew => true,
+                Life::Fault(fault) => self.after_fault(fault).await,
+                Life::Refused(error) => self.after_refusal(error).await,
+            };
+            if !goes_on {
+                self.status(Status::Stopped);
+                return;
+            }
+        }
+    }
+
+    /// One instance, from create to destroy.
+    async fn live(&mut self) -> Life {
+        let Settings {
+            plugin,
+            account,
+            config,
+            options,
+            ..
+        } = &self.settings;
+        let created = Instance::create(plugin, account, config(), options.clone()).await;
+        let (instance, mut inbox) = match created {
+            Ok((instance, inbox)) => (Arc::new(instance), inbox),
+            Err(error) => return error.fault().map_or(Life::Refused(error), Life::Fault),
+        };
+        let started = self.serve_while(&mut inbox, instance.start()).await;
+        let life = match started {
+            Ok(()) => {
+                contained(|| self.outlet.instance(Some(&instance)));
+                let life = self.serve(&instance, &mut inbox).await;
+                contained(|| self.outlet.instance(None));
+                life
+            }
+            Err(error) => error.fault().map_or(Life::Refused(error), Life::Fault),
+        };
+        let ending = match &life {
+            Life::Asked(ending) => *ending,
+            Life::Anew => Ending {
+                drain: Some(STOP_POISONED),
+                stop: STOP_POISONED,
+            },
+            Life::Fault(_) | Life::Refused(_) => Ending {
+                drain: None,
+                stop: STOP_POISONED,
+            },
+        };
+        let end = self.end(instance, &mut inbox, ending).await;
+        match (end, life) {
+            // What happens on the way out is a fault of its own, unless the account ends anyway.
+            (Some(fault), Life::Anew | Life::Refused(_)) => Life::Fault(fault),
+            (_, life) => life,
+        }
+    }
+
+    /// Serves a started instance until something ends it.
+    async fn serve(&mut self, instance: &Arc<Instance>, inbox: &mut Inbox) -> Life {
+        loop {
+            let due_at = self.flights.due_at();
+            let may_take = self.flights.waiting() < self.settings.commands_max;
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => return match order {
+                    Some(Order::Reconnect) => Life::Anew,
+                    Some(Order::End(ending)) => Life::Asked(ending),
+                    None => Life::Asked(AT_ONCE),
+                },
+                event = inbox.recv() => if let Some(fault) = self.heard(event) {
+                    return Life::Fault(fault);
+                },
+                () = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {
+                    self.overdue(instance);
+                }
+                Some(request) = self.requests.recv(), if may_take => self.execute(instance, request),
+            }
+        }
+    }
+
+    /// Hears what the instance says while a call of ours is inside it.
+    async fn serve_while<T>(&mut self, inbox: &mut Inbox, call: impl Future<Output = T>) -> T {
+        let mut call = std::pin::pin!(call);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut call => return result,
+                event = inbox.recv() => {
+                    // A fault ends the call, too: its error says the same.
+                    self.heard(event);
+                }
+            }
+        }
+    }
+
+    async fn end(
+        &mut self,
+        instance: Arc<Instance>,
+        inbox: &mut Inbox,
+        ending: Ending,
+    ) -> Option<Fault> {
+        let mut fault = None;
+        if let Some(timeout) = ending.drain {
+            let drained = self.serve_while(inbox, instance.drain(timeout)).await;
+            fault = drained.err().and_then(|error| error.fault());
+        }
+        let stopped = self.serve_while(inbox, instance.stop(ending.stop)).await;
+        // What it said last: completions that came before the gate was closed.
+        while let Some(event) = inbox.try_recv() {
+            self.heard(event);
+        }
+        fault = fault.or(stopped.err().and_then(|error| error.fault()));
+        // Whoever still holds it (a webhook being answered) destroys it by dropping it.
+        if let Some(instance) = Arc::into_inner(instance) {
+            let destroyed = instance.destroy().await;
+            fault = fault.or(destroyed.err().and_then(|error| error.fault()));
+        }
+        fault
+    }
+
+    fn heard(&mut self, event: HostEvent) -> Option<Fault> {
+        match event {
+            HostEvent::Event(event) => contained(|| self.outlet.event(event)),
+            HostEvent::Completed(completed) => {
+                if let Some((tag, ended)) = self.flights.completed(completed) {
+                    self.ended(tag, ended);
+                }
+            }
+            HostEvent::Report(report) => self.status(Status::Reported(report)),
+            HostEvent::Fault(fault) => return Some(fault),
+            aside => contained(|| self.outlet.aside(aside)),
+        }
+        None
+    }
+
+    fn execute(&mut self, instance: &Instance, request: Request) {
+        let Request {
+            tag,
+            command,
+            is_verify,
+        } = request;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let deadline_ms = u64::try_from(command.deadline_ms).unwrap_or(0);
+        let left = Duration::from_millis(deadline_ms).saturating_sub(now);
+        let id = if is_verify {
+            instance.verify(command)
+        } else {
+            instance.execute(command)
+        };
+        match id {
+            Some(id) => self.flights.add(id, tag, left),
+            None => {
+                // It was never handed over: the instance is ending, or full of commands that never end.
+                let status = im_bridge_plugin_api::abi::Status::E_UNAVAILABLE;
+                let refused = crate::loader::host::Completed::by_host(0, status, true, "stopping");
+                self.ended(tag, Ended::Completed(refused));
+            }
+        }
+    }
+
+    fn overdue(&mut self, instance: &Instance) {
+        while let Some(due) = self.flights.next_due() {
+            match due {
+                Due::Cancel(id) => instance.cancel(id),
+                Due::Unknown(tag) => {
+                    instance.count_overdue();
+                    self.ended(tag, Ended::Unknown("timeout_after_send"));
+                }
+            }
+        }
+        if self.flights.is_hopeless() {
+            instance.poison();
+        }
+    }
+
+    async fn after_fault(&mut self, fault: Fault) -> bool {
+        let Settings {
+            account,
+            faults,
+            may_overlap,
+            timing,
+            ..
+        } = &self.settings;
+        let mut pause = self
+            .backoff
+            .next(fastrand::f64())
+            .mul_f64(timing.pause_factor);
+        if matches!(fault, Fault::Stuck(_)) && !may_overlap {
+            pause = pause.max(timing.stuck_pause);
+        }
+        let verdict: Verdict = {
+            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.record(account, std::time::Instant::now())
+        };
+        if verdict.gives_account_up {
+            return self.given_up("adapter_faulty", bytes::Bytes::new()).await;
+        }
+        self.lost(Some(fault), pause).await
+    }
+
+    async fn after_refusal(&mut self, error: CallError) -> bool {
+        tracing::warn!(account = &*self.settings.account, "{error}");
+        match error {
+            CallError::Refused {
+                call: crate::loader::host::Call::Create,
+                detail,
+                ..
+            } => self.given_up("config_refused", detail).await,
+            _ => {
+                let pause = self.backoff.next(fastrand::f64());
+                self.lost(None, pause.mul_f64(self.settings.timing.pause_factor))
+                    .await
+            }
+        }
+    }
+
+    /// Waits for the next attempt. False: the account ends.
+    async fn lost(&mut self, fault: Option<Fault>, pause: Duration) -> bool {
+        self.status(Status::Lost { fault, pause });
+        match tokio::time::timeout(pause, self.orders.recv()).await {
+            Err(_) => true,
+            Ok(order) => matches!(order, Some(Order::Reconnect)),
+        }
+    }
+
+    /// Waits until somebody asks for the account. False: it ends.
+    async fn given_up(&mut self, reason: &'static str, detail: bytes::Bytes) -> bool {
+        self.status(Status::Failed { reason, detail });
+        let asked = matches!(self.orders.recv().await, Some(Order::Reconnect));
+        let mut faults = self
+            .settings
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        faults.forget(&self.settings.account);
+        self.backoff.reset();
+        asked
+    }
+
+    fn status(&mut self, status: Status) {
+        contained(|| self.outlet.status(status));
+    }
+
+    fn ended(&mut self, tag: u64, ended: Ended) {
+        contained(|| self.outlet.ended(tag, ended));
+    }
+}
+
+/// A bug in what is done with one event costs that event, not the account.
+fn contained(work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!("a panic while an adapter's message was handled; the message is lost");
+    }
+}
