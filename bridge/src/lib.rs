@@ -8,3 +8,4 @@ pub mod dead_letter;
 pub mod envelope;
 pub mod inbound;
 pub mod loader;
+pub mod outbound;

@@ -1,0 +1,139 @@
+//! The pace of an account's commands: a token bucket for all of them, and one for each command that has its own.
+//!
+//! Waiting for the pace is waiting, not a failed try. Pure: time is passed in.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// So many per second, after a burst.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Pace {
+    pub per_s: f64,
+    pub burst: u32,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    pace: Pace,
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl Bucket {
+    fn new(pace: Pace, now: Instant) -> Self {
+        Self {
+            pace,
+            tokens: f64::from(pace.burst),
+            filled_at: now,
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * self.pace.per_s).min(f64::from(self.pace.burst));
+        self.filled_at = now;
+    }
+
+    /// How long until a token is there.
+    fn wait(&self) -> Duration {
+        if self.tokens >= 1.0 {
+            return Duration::ZERO;
+        }
+        // A tick late rather than early: a caller that comes back at the hint finds the token.
+        Duration::from_secs_f64((1.0 - self.tokens) / self.pace.per_s) + Duration::from_millis(1)
+    }
+}
+
+/// The budget of one account.
+#[derive(Debug)]
+pub struct Budget {
+    all: Option<Bucket>,
+    by_command: HashMap<Box<str>, Bucket>,
+}
+
+impl Budget {
+    pub fn new(
+        all: Option<Pace>,
+        by_command: impl IntoIterator<Item = (Box<str>, Pace)>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            all: all.map(|pace| Bucket::new(pace, now)),
+            by_command: by_command
+                .into_iter()
+                .map(|(name, pace)| (name, Bucket::new(pace, now)))
+                .collect(),
+        }
+    }
+
+    /// Takes one for this command, or says how long to wait; nothing is taken then.
+    pub fn take(&mut self, command: &str, now: Instant) -> Result<(), Duration> {
+        let mut buckets: Vec<&mut Bucket> = self
+            .all
+            .iter_mut()
+            .chain(self.by_command.get_mut(command))
+            .collect();
+        buckets.iter_mut().for_each(|bucket| bucket.fill(now));
+        let wait = buckets
+            .iter()
+            .map(|bucket| bucket.wait())
+            .max()
+            .unwrap_or_default();
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        buckets.iter_mut().for_each(|bucket| bucket.tokens -= 1.0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Pace = Pace {
+        per_s: 2.0,
+        burst: 3,
+    };
+
+    #[test]
+    fn a_burst_goes_at_once_and_then_the_pace_holds() {
+        let start = Instant::now();
+        let mut budget = Budget::new(Some(SLOW), [], start);
+        for _ in 0..3 {
+            assert!(budget.take("message.send", start).is_ok());
+        }
+        let wait = budget.take("message.send", start).unwrap_err();
+        assert!(
+            wait >= Duration::from_millis(500) && wait < Duration::from_millis(520),
+            "{wait:?}"
+        );
+        assert!(budget.take("message.send", start + wait).is_ok());
+        assert!(budget.take("message.send", start + wait).is_err());
+    }
+
+    #[test]
+    fn a_command_with_its_own_pace_takes_from_both_or_from_none() {
+        let start = Instant::now();
+        let own = Pace {
+            per_s: 1.0,
+            burst: 1,
+        };
+        let mut budget = Budget::new(Some(SLOW), [("message.recall".into(), own)], start);
+        assert!(budget.take("message.recall", start).is_ok());
+        assert!(budget.take("message.recall", start).is_err());
+        assert!(budget.take("message.send", start).is_ok());
+        assert!(
+            budget.take("message.send", start).is_ok(),
+            "the refused one took nothing"
+        );
+        assert!(budget.take("message.send", start).is_err());
+    }
+
+    #[test]
+    fn without_a_pace_nothing_waits() {
+        let start = Instant::now();
+        let mut budget = Budget::new(None, [], start);
+        assert!((0..10_000).all(|_| budget.take("message.send", start).is_ok()));
+    }
+}

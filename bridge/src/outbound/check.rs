@@ -1,0 +1,213 @@
+//! What a command must fulfil before anything is claimed or done for it.
+//!
+//! In the order in which a caller would mend it: known members and their ranges, the command's level, segments against
+//! the capabilities. The first thing that is wrong is the answer, with its place in `data`.
+//!
+//! Not here: the key (`ledger`), the deadline (`flow`), the pace (`budget`).
+
+use super::Fail;
+use super::incoming::{Data, bad_param};
+use im_bridge_sdk::model::{
+    Capabilities, Command, Content, ErrorCode, Feature, Level, OnUnsupported, Options, Segment,
+    SegmentType, params, schema, strict,
+};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+/// Deepest nesting of messages passed on.
+const FORWARD_DEPTH_MAX: usize = 3;
+
+/// Members and ranges: what needs no account to be known.
+pub fn params(command: Command, data: &Data) -> Result<(), Fail> {
+    command
+        .check(&data.params)
+        .map_err(|refused| bad_param("/params", &refused))?;
+    let validator = validator(command);
+    if let Some(error) = validator
+        .iter_errors(&serde_json::json!({ "params": data.params }))
+        .next()
+    {
+        let place = error.instance_path().as_str().to_owned();
+        return Err(Fail::certain(ErrorCode::BadParam, error.masked().to_string()).at(place));
+    }
+    if command == Command::MessageList
+        && data.params.get("after").is_some()
+        && data.params.get("before").is_some()
+    {
+        return Err(
+            Fail::certain(ErrorCode::BadParam, "after and before exclude each other")
+                .at("/params/before"),
+        );
+    }
+    Ok(())
+}
+
+/// The command's schema, compiled at its first use: most accounts use few of them.
+fn validator(command: Command) -> Arc<jsonschema::Validator> {
+    static MADE: LazyLock<Mutex<HashMap<Command, Arc<jsonschema::Validator>>>> =
+        LazyLock::new(Mutex::default);
+    static ALL: LazyLock<Vec<(String, Value)>> = LazyLock::new(schema::all);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let validator = made.entry(command).or_insert_with(|| {
+        let resources = ALL.iter().map(|(name, schema)| (schema::urn(name), schema));
+        let registry = jsonschema::Registry::new();
+        let registry = resources.fold(registry, |registry, (urn, schema)| {
+            registry
+                .add(urn, schema)
+                .expect("the model's schemas are schemas")
+        });
+        let registry = registry.prepare().expect("they refer to each other only");
+        let own = schema::urn(&format!("cmd.{command}"));
+        let validator = jsonschema::options()
+            .with_registry(&registry)
+            .build(&serde_json::json!({ "$ref": own }))
+            .expect("the model's schemas are schemas");
+        Arc::new(validator)
+    });
+    validator.clone()
+}
+
+/// The command itself, and what it would send, against what this account can.
+pub fn abilities(command: Command, data: &Data, can: &Capabilities) -> Result<(), Fail> {
+    let level = can.commands.get(command);
+    if level <= Level::Dropped {
+        let text = format!("the provider does not offer {command}, by its capabilities");
+        return Err(Fail::certain(ErrorCode::UnsupportedCommand, text));
+    }
+    let drafts = match command {
+        Command::MessageSend | Command::MessageUpdate => {
+            vec![(
+                read::<DraftOnly>(&data.params).message,
+                "/params/message".to_owned(),
+            )]
+        }
+        _ => Vec::new(),
+    };
+    drafts
+        .iter()
+        .try_for_each(|(draft, place)| message(draft, &data.options, place, can))
+}
+
+/// The one member of the parameters that holds segments.
+#[derive(serde::Deserialize)]
+struct DraftOnly {
+    message: params::Draft,
+}
+
+fn read<T: serde::de::DeserializeOwned>(params: &Value) -> T {
+    serde_json::from_value(params.clone()).expect("checked before against the same types")
+}
+
+fn message(
+    draft: &params::Draft,
+    options: &Options,
+    place: &str,
+    can: &Capabilities,
+) -> Result<(), Fail> {
+    for (index, segment) in draft.segments.iter().enumerate() {
+        let place = format!("{place}/segments/{index}");
+        well_formed(segment, &place, 0)?;
+        let kind = segment.segment_type();
+        let level = can.segments.send.get(kind);
+        // Level 0 has a rendering of its own; below it only the segment's own words can stand in.
+        let has_substitute = level >= Level::Fallback || segment.fallback.is_some();
+        let goes = level >= Level::Partial
+            || match options.on_unsupported {
+                OnUnsupported::Drop => true,
+                OnUnsupported::Fallback => has_substitute,
+                OnUnsupported::Fail => false,
+            };
+        if !goes {
+            let text = format!("the provider cannot carry a segment of type {kind}");
+            let hint = match options.on_unsupported {
+                OnUnsupported::Fail => "set options.on_unsupported to \"fallback\" or \"drop\"",
+                _ => "give the segment a fallback text",
+            };
+            return Err(Fail::certain(ErrorCode::UnsupportedSegment, text)
+                .at(place)
+                .hint(Some(hint.to_owned())));
+        }
+    }
+    let kinds = || draft.segments.iter().map(Segment::segment_type);
+    let is_mixed = draft.segments.len() > 1 && kinds().any(goes_alone);
+    if is_mixed && can.features.get(Feature::MixedSegments) <= Level::Dropped && !options.split {
+        let text = "the provider carries these segments in several messages only";
+        let hint = "set options.split to true, or send them one by one".to_owned();
+        return Err(Fail::certain(ErrorCode::BadSegment, text)
+            .at(format!("{place}/segments"))
+            .hint(Some(hint)));
+    }
+    if let Some(most) = can.limits.max_payload_bytes {
+        // The exact size is the provider's encoding's; the words alone are a lower bound of it.
+        let words: usize = draft.segments.iter().map(words).sum();
+        if words as u64 > most {
+            let text = format!("the message has {words} bytes of text, the provider takes {most}");
+            return Err(Fail::certain(ErrorCode::PayloadTooLarge, text).at(place));
+        }
+    }
+    Ok(())
+}
+
+/// A message of its own where a provider cannot mix.
+fn goes_alone(kind: SegmentType) -> bool {
+    !matches!(
+        kind,
+        SegmentType::Text
+            | SegmentType::Mention
+            | SegmentType::MentionAll
+            | SegmentType::Emoji
+            | SegmentType::Link
+    )
+}
+
+fn words(segment: &Segment) -> usize {
+    match &segment.content {
+        Content::Text(text) => text.text.len(),
+        _ => segment.fallback.as_ref().map_or(0, String::len),
+    }
+}
+
+/// What types and schema cannot say.
+fn well_formed(segment: &Segment, place: &str, depth: usize) -> Result<(), Fail> {
+    let bad = |text: &str| Err(Fail::certain(ErrorCode::BadSegment, text).at(place));
+    match &segment.content {
+        Content::Text(text) if text.text.len() > 65_536 => bad("a text has at most 65,536 bytes"),
+        Content::Forward(forward) => {
+            if depth >= FORWARD_DEPTH_MAX {
+                return bad("messages are passed on at most 3 deep");
+            }
+            forward
+                .messages
+                .iter()
+                .flat_map(|message| &message.segments)
+                .try_for_each(|segment| well_formed(segment, place, depth + 1))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whom a command is about: decides lane and subject of its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Channel(String),
+    /// Resolved to the channel of the two before anything else.
+    User(String),
+    Nothing,
+}
+
+/// The target of checked parameters.
+pub fn target(params: &Value) -> Target {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    if let Some(channel) = text(&params["to"]["channel_id"]).or_else(|| text(&params["channel_id"]))
+    {
+        return Target::Channel(channel);
+    }
+    text(&params["to"]["user_id"]).map_or(Target::Nothing, Target::User)
+}
+
+/// Reads control parameters strictly.
+pub fn control(verb: im_bridge_sdk::model::ControlVerb, params: &Value) -> Result<(), Fail> {
+    verb.check(params)
+        .map_err(|refused: strict::Refused| bad_param("/params", &refused))
+}

@@ -1,0 +1,285 @@
+//! A command as it arrived: CloudEvents in both modes, or typed by hand.
+//!
+//! Envelope attributes are read leniently, `data` strictly. Nothing is decided here: what the command may do, and whether
+//! it was seen before, comes after (`check`, `ledger`).
+
+use super::Fail;
+use crate::bus::api::header;
+use async_nats::HeaderMap;
+use im_bridge_sdk::model::{Command, ErrorCode, Options, Time, strict};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Longest id and key, in bytes.
+const ID_BYTES_MAX: usize = 128;
+
+/// What an envelope says about a command. Everything but the id may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Names the command in its result.
+    pub id: String,
+    /// Who sent it: decides where the result goes.
+    pub source: Option<String>,
+    pub expiry: Option<Time>,
+    pub correlation_id: Option<String>,
+    /// Context of the caller's span, from headers or attributes.
+    pub traceparent: Option<String>,
+    pub tracestate: Option<String>,
+}
+
+/// `data` of a command, with the exact bytes for the adapter and a tree for the checks.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// As it was written, if it was.
+    pub key: Option<String>,
+    pub params: Value,
+    pub options: Options,
+    /// `{"params":…,"options":…}` as sent: the body at the plugin boundary.
+    pub body: Vec<u8>,
+}
+
+/// Which ids to fall back to when the command brings none.
+#[derive(Clone, Copy, Debug)]
+pub enum Fallback<'a> {
+    /// A durable command: the same at each redelivery.
+    Sequence(u64),
+    /// A request: made up by the caller of this function.
+    Fresh(&'a str),
+}
+
+#[derive(Deserialize)]
+struct Structured<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    specversion: Option<String>,
+    id: Option<String>,
+    source: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    expirytime: Option<String>,
+    correlationid: Option<String>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Parts<'a> {
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    options: Option<&'a RawValue>,
+}
+
+/// Reads envelope and data of a message on the subject of `command`.
+///
+/// An error still comes with the attributes as far as they could be read, so that it can be answered.
+pub fn read(
+    command: Command,
+    headers: Option<&HeaderMap>,
+    body: &[u8],
+    fallback: Fallback<'_>,
+) -> (Attributes, Result<Data, Fail>) {
+    let of_header = |name: &str| {
+        headers
+            .and_then(|headers| header(headers, name))
+            .map(str::to_owned)
+    };
+    let mut attributes = Attributes {
+        id: of_header("Nats-Msg-Id").unwrap_or_else(|| match fallback {
+            Fallback::Sequence(sequence) => format!("seq-{sequence}"),
+            Fallback::Fresh(id) => id.to_owned(),
+        }),
+        traceparent: of_header("traceparent"),
+        tracestate: of_header("tracestate"),
+        ..Attributes::default()
+    };
+    let is_declared =
+        of_header("Content-Type").is_some_and(|kind| kind.starts_with("application/cloudevents"));
+    let data = if is_declared || has_specversion(body) {
+        structured(command, body, &mut attributes)
+    } else {
+        binary(command, body, headers, &mut attributes)
+    };
+    // The key names a command that nothing else names, so that a repetition is seen to be one.
+    let has_id = of_header("Nats-Msg-Id").is_some() || of_header("ce-id").is_some() || is_declared;
+    if let Ok(Data { key: Some(key), .. }) = &data
+        && !has_id
+        && !has_specversion(body)
+    {
+        attributes.id.clone_from(key);
+    }
+    if attributes.id.is_empty() || attributes.id.len() > ID_BYTES_MAX {
+        let problem = format!(
+            "the id has {} bytes, expected 1 to {ID_BYTES_MAX}",
+            attributes.id.len()
+        );
+        attributes.id = attributes.id.chars().take(ID_BYTES_MAX / 4).collect();
+        return (
+            attributes,
+            Err(Fail::certain(ErrorCode::BadRequest, problem)),
+        );
+    }
+    (attributes, data)
+}
+
+/// Whether the body is an object with a member `specversion`.
+fn has_specversion(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Probe {
+        specversion: Option<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice::<Probe>(body).is_ok_and(|probe| probe.specversion.is_some())
+}
+
+fn bad_request(problem: impl Into<String>) -> Fail {
+    Fail::certain(ErrorCode::BadRequest, problem)
+}
+
+fn structured(command: Command, body: &[u8], attributes: &mut Attributes) -> Result<Data, Fail> {
+    let read: Structured<'_> = serde_json::from_slice(body)
+        .map_err(|error| bad_request(format!("the body is no CloudEvent: {error}")))?;
+    let missing = [
+        ("specversion", read.specversion.is_none()),
+        ("id", read.id.is_none()),
+        ("source", read.source.is_none()),
+        ("type", read.kind.is_none()),
+    ];
+    if let Some(id) = read.id {
+        attributes.id = id;
+    }
+    attributes.source = read.source;
+    attributes.correlation_id = read.correlationid;
+    // Headers are the current hop's, attributes may be an older one's.
+    attributes.traceparent = attributes.traceparent.take().or(read.traceparent);
+    attributes.tracestate = attributes.tracestate.take().or(read.tracestate);
+    if let Some((name, _)) = missing.iter().find(|(_, is_missing)| *is_missing) {
+        return Err(bad_request(format!(
+            "attribute `{name}` is missing; a structured CloudEvent has it"
+        )));
+    }
+    if read.specversion.as_deref() != Some("1.0") {
+        return Err(bad_request("`specversion` is not 1.0; write \"1.0\""));
+    }
+    fits(command, read.kind.as_deref())?;
+    attributes.expiry = expiry(read.expirytime.as_deref())?;
+    let data = read
+        .data
+        .ok_or_else(|| bad_request("member `data` is missing"))?;
+    self::data(data.get().as_bytes())
+}
+
+fn binary(
+    command: Command,
+    body: &[u8],
+    headers: Option<&HeaderMap>,
+    attributes: &mut Attributes,
+) -> Result<Data, Fail> {
+    let attribute = |name: &str| {
+        headers
+            .and_then(|headers| header(headers, &format!("ce-{name}")))
+            .map(str::to_owned)
+    };
+    if let Some(id) = attribute("id") {
+        attributes.id = id;
+    }
+    attributes.source = attribute("source");
+    attributes.correlation_id = attribute("correlationid");
+    attributes.traceparent = attributes
+        .traceparent
+        .take()
+        .or_else(|| attribute("traceparent"));
+    attributes.tracestate = attributes
+        .tracestate
+        .take()
+        .or_else(|| attribute("tracestate"));
+    fits(command, attribute("type").as_deref())?;
+    attributes.expiry = expiry(attribute("expirytime").as_deref())?;
+    data(body)
+}
+
+fn fits(command: Command, kind: Option<&str>) -> Result<(), Fail> {
+    let expected = format!("im-bridge.cmd.{command}.v1");
+    match kind {
+        Some(kind) if kind != expected => {
+            let shown: String = kind.chars().take(64).collect();
+            Err(bad_request(format!(
+                "type `{shown}` does not fit the subject; write `{expected}`"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn expiry(text: Option<&str>) -> Result<Option<Time>, Fail> {
+    text.map(|text| {
+        text.parse().map_err(|_| {
+            bad_request("`expirytime` is no time; write it as 2025-10-09T09:53:20.000Z")
+        })
+    })
+    .transpose()
+}
+
+/// Reads `data`, all of whose members are known.
+fn data(json: &[u8]) -> Result<Data, Fail> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Known {
+        #[serde(default, rename = "idempotency_key")]
+        _idempotency_key: Option<Value>,
+        #[serde(rename = "params")]
+        _params: Value,
+        #[serde(default)]
+        options: Option<Options>,
+    }
+    let tree: Value =
+        serde_json::from_slice(json).map_err(|error| bad_request(format!("not JSON: {error}")))?;
+    if !tree.is_object() {
+        return Err(bad_request(
+            "`data` is not an object; write {\"params\":{…}}",
+        ));
+    }
+    let known: Known = strict::read(&tree).map_err(|refused| bad_param("", &refused))?;
+    let parts: Parts<'_> = serde_json::from_slice(json).map_err(|error| {
+        Fail::certain(ErrorCode::BadParam, error.to_string()).at("/idempotency_key")
+    })?;
+    let params = parts.params.map_or("{}", RawValue::get);
+    let options = parts.options.map_or("{}", RawValue::get);
+    if let Some(key) = &parts.idempotency_key
+        && (key.is_empty() || key.len() > ID_BYTES_MAX)
+    {
+        let problem = format!(
+            "the key has {} bytes, expected 1 to {ID_BYTES_MAX}",
+            key.len()
+        );
+        return Err(Fail::certain(ErrorCode::BadParam, problem).at("/idempotency_key"));
+    }
+    let mut body = Vec::with_capacity(params.len() + options.len() + 24);
+    body.extend_from_slice(b"{\"params\":");
+    body.extend_from_slice(params.as_bytes());
+    body.extend_from_slice(b",\"options\":");
+    body.extend_from_slice(options.as_bytes());
+    body.push(b'}');
+    let params = match tree {
+        Value::Object(mut members) => members.remove("params").unwrap_or_default(),
+        _ => Value::Null,
+    };
+    Ok(Data {
+        key: parts.idempotency_key,
+        params,
+        options: known.options.unwrap_or_default(),
+        body,
+    })
+}
+
+/// A refusal of the strict reader, at its place inside `data`.
+pub(super) fn bad_param(below: &str, refused: &strict::Refused) -> Fail {
+    let hint = refused
+        .nearest()
+        .map(|name| format!("did you mean `{name}`?"));
+    Fail::certain(ErrorCode::BadParam, refused.problem())
+        .at(format!("{below}{}", refused.pointer()))
+        .hint(hint)
+}
