@@ -71,7 +71,8 @@ impl Hold {
             .fetch_max(moment.to_bits(), Ordering::AcqRel);
     }
 
-    pub(super) fn end(&self) {
+    /// At once: given back, or lost.
+    pub fn end(&self) {
         self.state.ended.send_replace(true);
     }
 }
