@@ -1,1 +1,7 @@
-fn main() {}
+//! Parses the command line and hands over; nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    im_bridge::cli::run()
+}

@@ -1,6 +1,87 @@
 //! The command line: one file per subcommand.
 //!
+//! Data goes to standard output, everything else to standard error; a reader that closes the pipe ends the command
+//! quietly. Exit codes: 0 done, 1 done and the answer is no, 2 refused before anything was done, 101 a bug.
+//!
 //! Not here: what a subcommand does with NATS or with plugins; `bus` and `loader` have that.
 
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod explain;
+pub mod output;
+pub mod plugin;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use output::{Color, Output};
+use std::io;
+use std::process::ExitCode;
+
+/// Joins instant-messaging providers to NATS.
+#[derive(Debug, Parser)]
+#[command(name = "im-bridge", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// When to use colour; `auto` obeys `NO_COLOR`.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at plugin files.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Say what an error code means and what to do about it.
+    Explain(explain::Args),
+}
+
+/// What a finished command tells the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Nothing to complain about.
+    Done,
+    /// Done, and the answer is no.
+    No,
+    /// Refused before anything was done.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::Refused => 2,
+        })
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new(cli.json, cli.color);
+    let done = match cli.command {
+        Command::Plugin(command) => plugin::run(command, &mut output),
+        Command::Explain(args) => explain::run(&args, &mut output),
+    };
+    match done.and_then(|exit| output.finish().map(|()| exit)) {
+        Ok(exit) => exit.into(),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done.into(),
+        Err(error) => {
+            eprintln!("error: standard output cannot be written: {error}");
+            Exit::Refused.into()
+        }
+    }
+}
+
+/// Ends the process as the command line's parser does: usage on standard error, exit 2.
+fn usage_error(text: String) -> ! {
+    Cli::command()
+        .error(clap::error::ErrorKind::InvalidValue, text)
+        .exit()
+}

@@ -62,11 +62,7 @@ fn wrong(field: &'static str, value: impl Into<String>, expected: impl Into<Stri
 
 fn read_entry(entry: *const abi::Entry) -> Result<abi::Entry, Problem> {
     if entry.is_null() {
-        return Err(wrong(
-            "pointer",
-            "NULL",
-            "an entry, for this host is supported",
-        ));
+        return Err(wrong("pointer", "NULL", "an entry"));
     }
     if !entry.cast::<u64>().is_aligned() {
         return Err(wrong("pointer", "misaligned", "a multiple of 8"));

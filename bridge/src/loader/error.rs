@@ -370,9 +370,14 @@ const SHOWN_CHARS: usize = 80;
 
 /// Text out of a file, fit for a message: lossy UTF-8, control characters escaped, cut.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN_CHARS)]);
-    let mut out: String = escaped(text.chars().take(SHOWN_CHARS)).collect();
-    if text.chars().count() > SHOWN_CHARS || bytes.len() > 4 * SHOWN_CHARS {
+    shown_up_to(bytes, SHOWN_CHARS)
+}
+
+/// As [`shown`], for text that may hold a path.
+pub(super) fn shown_up_to(bytes: &[u8], chars: usize) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * chars)]);
+    let mut out: String = escaped(text.chars().take(chars)).collect();
+    if text.chars().count() > chars || bytes.len() > 4 * chars {
         out.push('…');
     }
     out

@@ -9,7 +9,7 @@
     reason = "the system loader runs foreign constructors, and names of the C library are raw"
 )]
 
-use super::error::{Problem, shown};
+use super::error::{Problem, shown_up_to};
 use super::inspect::glibc::GlibcVersion;
 use super::stage::Staged;
 use im_bridge_plugin_api::abi;
@@ -52,7 +52,7 @@ fn reason(error: &libloading::Error) -> String {
     let text = error
         .source()
         .map_or_else(|| error.to_string(), ToString::to_string);
-    shown(text.as_bytes())
+    shown_up_to(text.as_bytes(), 512)
 }
 
 /// Version of this process's C library.

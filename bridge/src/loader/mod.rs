@@ -30,6 +30,8 @@ pub mod nearest;
 pub mod pins;
 pub mod scan;
 mod stage;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 pub mod version;
 

@@ -101,7 +101,7 @@ fn private_folder(folder: &Path) -> Result<(), String> {
     }
     let mount = rustix::fs::statvfs(folder).map_err(|e| e.to_string())?;
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
-        return Err("it is mounted noexec".into());
+        return Err("mounted noexec".into());
     }
     Ok(())
 }

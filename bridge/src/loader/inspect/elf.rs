@@ -21,7 +21,7 @@ pub struct Elf {
     pub has_entry: bool,
     /// Number of other exported symbols.
     pub other_exports: usize,
-    /// The first few of them.
+    /// The first few of them by name.
     pub first_exports: Vec<String>,
     /// Names of the libraries it needs.
     pub needed: Vec<String>,
@@ -282,11 +282,12 @@ fn exports(endian: Endianness, bytes: &[u8], sections: &Sections<'_>, found: &mu
             found.has_entry = true;
         } else if !LINKER_SYMBOLS.contains(&name) {
             found.other_exports += 1;
-            if found.first_exports.len() < FIRST_EXPORTS {
-                found.first_exports.push(shown(name));
-            }
+            found.first_exports.push(shown(name));
         }
     }
+    // The table is in the order of a hash, which means nothing to a reader.
+    found.first_exports.sort();
+    found.first_exports.truncate(FIRST_EXPORTS);
     Ok(())
 }
 
