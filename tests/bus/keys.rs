@@ -1,9 +1,10 @@
 //! Keys: what is compared, what expires, what is heard.
 
 use crate::support::provisioned;
-use im_bridge::bus::Bus;
+use im_bridge::bus::account_keys::{AccountKeys, KeysError};
 use im_bridge::bus::kv::{Bucket, Entry, Write, WriteError};
 use im_bridge::bus::watch::{Change, Watch};
+use im_bridge::bus::{Bus, Hold};
 use im_bridge_test_harness::{Nats, eventually};
 use std::time::Duration;
 
@@ -126,6 +127,71 @@ async fn a_write_fenced_by_another_key_is_refused_when_that_key_changed() {
     assert_eq!(late, Err(WriteError::Conflict));
     let entry = bucket.get("acme.a.k.cursor").await.unwrap().unwrap();
     assert_eq!(entry.value, Some("2".into()));
+}
+
+#[tokio::test]
+async fn an_account_has_its_keys_again_after_a_takeover_and_the_former_owner_cannot_write() {
+    let nats = Nats::start();
+    let bus = provisioned(&nats, "a").await;
+    let account = crate::support::account("acme", "a");
+    let take =
+        |epoch| AccountKeys::take_over(&bus.control, "IM_KV", &account, epoch, Hold::forever());
+    let mut first = take(1).await.unwrap();
+    let hostile = ["cursor", "a/b", "a.b", "a//b", "", "群聊/*/>", "_"];
+    for (number, key) in hostile.iter().enumerate() {
+        let value = number.to_string();
+        first.put(key, value.into(), Some(0), None).await.unwrap();
+    }
+    let revision = first.put("cursor", "new".into(), None, None).await.unwrap();
+    assert_eq!(
+        first.put("cursor", "x".into(), Some(1), None).await,
+        Err(KeysError::Revision {
+            expected: 1,
+            actual: revision
+        })
+    );
+    first.delete("_", None).await.unwrap();
+    let mut second = take(2).await.unwrap();
+    let names: Vec<&str> = second.list("").map(|(key, _)| key).collect();
+    assert_eq!(names, ["", "a.b", "a//b", "a/b", "cursor", "群聊/*/>"]);
+    assert_eq!(second.list("a/").count(), 2);
+    assert_eq!(second.get("cursor").unwrap().bytes, "new");
+    assert_eq!(
+        first.put("cursor", "stale".into(), None, None).await,
+        Err(KeysError::Fenced)
+    );
+    assert_eq!(
+        take(1).await.err(),
+        Some(KeysError::Fenced),
+        "an older epoch"
+    );
+    second
+        .put("cursor", "newer".into(), Some(revision), None)
+        .await
+        .unwrap();
+    let again = take(2).await.unwrap();
+    assert_eq!(again.get("cursor").unwrap().bytes, "newer");
+}
+
+#[tokio::test]
+async fn an_account_has_room_for_so_many_keys() {
+    let nats = Nats::start();
+    let bus = provisioned(&nats, "a").await;
+    let account = crate::support::account("acme", "a");
+    let keys = AccountKeys::take_over(&bus.control, "IM_KV", &account, 1, Hold::forever());
+    let mut keys = keys.await.unwrap();
+    let large = "x".repeat(512 * 1024);
+    for number in 0..8 {
+        keys.put(&number.to_string(), large.clone().into(), None, None)
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        keys.put("9", "x".into(), None, None).await,
+        Err(KeysError::TooMuch)
+    );
+    keys.put("0", "small".into(), None, None).await.unwrap();
+    keys.put("9", "x".into(), None, None).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //!
 //! Not here: what an event or a command means (`inbound`, `outbound`), when an account connects (`account`).
 
+pub mod account_keys;
 pub mod ack;
 pub mod api;
 pub mod blobs;

@@ -3,8 +3,9 @@
 //! Not here: the tokens themselves (`token`) and which stream keeps what (`objects`).
 
 use super::shard::Shard;
-use super::token::{Account, Action, Kind, Provider, Root, TokenError, id_token};
+use super::token::{Account, Action, Kind, Provider, Root, TokenError};
 use async_nats::Subject;
+use im_bridge_sdk::model::ids::{caller_token, channel_token};
 
 /// Queue group of everything that only the owner of an account answers.
 pub const QUEUE_GROUP: &str = "im-bridge";
@@ -58,7 +59,7 @@ impl Subjects {
         let Account { provider, alias } = account;
         self.make(format_args!(
             "evt.{provider}.{alias}.{kind}.{}",
-            id_token(channel)
+            channel_token(channel)
         ))
     }
 
@@ -143,11 +144,12 @@ impl Subjects {
         }
     }
 
-    pub fn result(&self, account: &Account, command: &Kind, caller: Option<&str>) -> Subject {
+    /// `source` is the command's.
+    pub fn result(&self, account: &Account, command: &Kind, source: Option<&str>) -> Subject {
         let Account { provider, alias } = account;
         self.make(format_args!(
             "res.{provider}.{alias}.{command}.{}",
-            id_token(caller)
+            caller_token(source)
         ))
     }
 
@@ -157,8 +159,8 @@ impl Subjects {
     }
 
     /// All results for one caller.
-    pub fn results_for(&self, caller: Option<&str>) -> Subject {
-        self.make(format_args!("res.*.*.*.*.{}", id_token(caller)))
+    pub fn results_for(&self, source: Option<&str>) -> Subject {
+        self.make(format_args!("res.*.*.*.*.{}", caller_token(source)))
     }
 
     pub fn control(&self, account: &Account, verb: &Action) -> Subject {
@@ -224,8 +226,8 @@ impl Subjects {
     pub fn dead_stray_command(&self, provider: &str, account: &str) -> Subject {
         self.make(format_args!(
             "dlq.cmd.{}.{}",
-            id_token(Some(provider)),
-            id_token(Some(account))
+            channel_token(Some(provider)),
+            channel_token(Some(account))
         ))
     }
 

@@ -1,6 +1,8 @@
 //! What subjects and keys are made of: each kind of token is a type that only parsing makes.
 //!
-//! Two different ids never share a token, and no text of a provider's reaches a subject unescaped.
+//! No text of a provider's reaches a subject or a key unescaped.
+//!
+//! Not here: tokens of channels and callers; they are part of the event model (`im_bridge_sdk::model`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -146,23 +148,6 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Longest encoded id; what is longer is hashed, so that a subject stays short.
-const ENCODED_MAX: usize = 64;
-const HASH_CHARS: usize = 26;
-
-/// Token of a channel or caller id; of none, `_`.
-pub fn id_token(id: Option<&str>) -> String {
-    let Some(id) = id else { return "_".to_owned() };
-    if id == "_" {
-        return "=5F".to_owned();
-    }
-    let encoded = escaped(id);
-    if encoded.len() > ENCODED_MAX || looks_hashed(id) {
-        return format!("h_{}", b32(id.as_bytes()));
-    }
-    encoded
-}
-
 /// Bytes outside `[A-Za-z0-9_-]` become `=` and two upper-case hex digits: valid in subjects and in keys, of any length.
 pub fn escaped(text: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -196,58 +181,9 @@ pub fn unescaped(token: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn looks_hashed(id: &str) -> bool {
-    id.strip_prefix("h_").is_some_and(|hash| {
-        hash.len() == HASH_CHARS
-            && hash
-                .bytes()
-                .all(|byte| lower(byte) || (b'2'..=b'7').contains(&byte))
-    })
-}
-
-/// First 26 characters of the lower-case base32 of SHA-256.
-pub fn b32(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    let bit = |index: usize| {
-        let byte = digest.as_ref()[index / 8];
-        (byte >> (7 - index % 8)) & 1
-    };
-    (0..HASH_CHARS)
-        .map(|at| {
-            (0..5).fold(0, |value, offset| {
-                value << 1 | usize::from(bit(at * 5 + offset))
-            })
-        })
-        .map(|value| char::from(ALPHABET[value]))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_become_the_tokens_of_the_event_model() {
-        let long = "x".repeat(70);
-        let table = [
-            ("30000000001", "30000000001"),
-            ("2-g-1001", "2-g-1001"),
-            ("0:1:10001:10002", "0=3A1=3A10001=3A10002"),
-            ("群聊 1", "=E7=BE=A4=E8=81=8A=201"),
-            ("a.b*c>d", "a=2Eb=2Ac=3Ed"),
-            ("_", "=5F"),
-            (&long, "h_y4n5ccjcpyrugtwpoh6qunckec"),
-            (
-                "h_aaaaaaaaaaaaaaaaaaaaaaaaaa",
-                "h_k7777hpvhmuzvpvienewwahgzz",
-            ),
-        ];
-        for (id, token) in table {
-            assert_eq!(id_token(Some(id)), token, "{id}");
-        }
-        assert_eq!(id_token(None), "_");
-    }
 
     #[test]
     fn what_was_escaped_comes_back() {
