@@ -2,7 +2,7 @@
 //!
 //! Not here: name, version and target, which are constants of the build (`export`).
 
-use crate::model::InboundAck;
+use crate::model::{Capabilities, InboundAck, MODEL};
 use crate::{Adapter, Noise, config};
 use im_bridge_plugin_api::abi;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug)]
 #[must_use = "describe returns it"]
 pub struct Description {
-    capabilities: Value,
+    capabilities: Capabilities,
     title: Option<&'static str>,
     homepage: Option<&'static str>,
     operations: Map<String, Value>,
@@ -29,7 +29,7 @@ pub struct Description {
 pub struct Session {
     /// Two sessions of one account may exist at the same time.
     pub overlap: bool,
-    /// What the provider is told about events received.
+    /// What the provider is told about events received; equal to `guarantees.inbound_ack`.
     pub ack: InboundAck,
     /// Unsettled events wished for, 1–1024; none: the core's default.
     pub window_events: Option<u16>,
@@ -47,14 +47,18 @@ impl Default for Session {
 
 impl Description {
     /// What the provider can do through this adapter.
-    pub fn new(capabilities: impl Serialize) -> Self {
+    pub fn new(capabilities: Capabilities) -> Self {
+        let session = Session {
+            ack: capabilities.guarantees.inbound_ack,
+            ..Session::default()
+        };
         Self {
-            capabilities: serde_json::to_value(capabilities).expect("capabilities are JSON"),
+            capabilities,
             title: None,
             homepage: None,
             operations: Map::new(),
             meta: Vec::new(),
-            session: Session::default(),
+            session,
             required: Vec::new(),
             optional: vec![abi::EXT_KV.to_owned(), abi::EXT_METRICS.to_owned()],
             examples: Vec::new(),
@@ -87,7 +91,7 @@ impl Description {
         self
     }
 
-    /// How an account's session behaves.
+    /// How an account's session behaves; without this as [`Session::default`], acknowledging as the guarantees say.
     pub fn session(mut self, session: Session) -> Self {
         self.session = session;
         self
@@ -144,7 +148,7 @@ impl Description {
             "describe": 1,
             "provider": A::PROVIDER,
             "adapter": { "name": package, "version": version },
-            "model": { "major": 1, "minor": 0 },
+            "model": MODEL,
             "capabilities": self.capabilities,
             "operations": self.operations,
             "meta": self.meta,

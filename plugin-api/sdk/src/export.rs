@@ -188,9 +188,9 @@ macro_rules! declare_adapter {
             const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
             const VERSION: &'static str = env!("CARGO_PKG_VERSION");
             const RUNTIME: $crate::export::Runtime =
-                $crate::__adapter_option!(runtime $(, $key = $value $(($($arg)*))?)*);
+                $crate::__adapter_option!(runtime $([$key $value $(($($arg)*))?])*);
             const ISOLATION: $crate::export::Isolation =
-                $crate::__adapter_option!(isolation $(, $key = $value $(($($arg)*))?)*);
+                $crate::__adapter_option!(isolation $([$key $value $(($($arg)*))?])*);
             const PANICS_ABORT: bool = cfg!(panic = "abort");
 
             fn statics() -> &'static $crate::export::Statics {
@@ -216,7 +216,7 @@ pub const fn may_abort<A: Exported>() -> bool {
     !A::PANICS_ABORT || matches!(A::ISOLATION, Isolation::Process)
 }
 
-/// Finds one option among those given.
+/// Finds one option among those given, each a group `[key value (arguments)]`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __adapter_option {
@@ -230,12 +230,12 @@ macro_rules! __adapter_option {
         ));
     };
     (runtime) => { $crate::export::Runtime::Own };
-    (runtime, runtime = $value:ident $(($($arg:tt)*))? $($rest:tt)*) => {
-        $crate::export::Runtime::$value $(($($arg)*))?
-    };
+    (runtime [runtime $($value:tt)*] $($rest:tt)*) => { $crate::export::Runtime::$($value)* };
     (isolation) => { $crate::export::Isolation::Any };
-    (isolation, isolation = $value:ident $($rest:tt)*) => { $crate::export::Isolation::$value };
-    ($wanted:ident, $key:ident = $value:ident $(($($arg:tt)*))? $($rest:tt)*) => {
+    (isolation [isolation $($value:tt)*] $($rest:tt)*) => {
+        $crate::export::Isolation::$($value)*
+    };
+    ($wanted:ident [$($other:tt)*] $($rest:tt)*) => {
         $crate::__adapter_option!($wanted $($rest)*)
     };
 }

@@ -3,6 +3,7 @@
 //! Any `std::error::Error` becomes a [`Fault::retry`] with `?`, because most errors of a session are passing ones.
 
 use crate::State;
+use crate::model::ErrorCode;
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -40,7 +41,9 @@ impl Fault {
         let (reason, message) = (reason.into(), message.to_string());
         Self {
             kind: FaultKind::Permanent {
-                state: Box::new(State::failed(reason.clone()).error_text(&reason, &message)),
+                state: Box::new(
+                    State::failed(reason.clone()).error_text(ErrorCode::ProviderError, &message),
+                ),
             },
             reason,
             message,

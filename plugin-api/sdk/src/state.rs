@@ -3,6 +3,7 @@
 //! Not here: when a state is repeated (equal ones are dropped by [`crate::Context::state`]), and the states that the
 //! core sets itself.
 
+use crate::model::{ErrorCode, ErrorObject};
 use im_bridge_plugin_api::abi;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -135,11 +136,16 @@ impl State {
     }
 
     /// The error that led here.
-    pub(crate) fn error_text(self, code: &str, message: &str) -> Self {
-        self.detail(
-            "error",
-            serde_json::json!({ "code": code, "message": cut(message, 512) }),
-        )
+    pub fn error(self, error: &ErrorObject) -> Self {
+        self.detail("error", error)
+    }
+
+    /// The same from a reason, which may be a code of the adapter's own: its class is then that of `stand_in`.
+    pub(crate) fn error_text(self, stand_in: ErrorCode, message: &str) -> Self {
+        let code = self.reason.parse().unwrap_or(stand_in);
+        let mut error = ErrorObject::new(code, true, message);
+        self.reason.as_ref().clone_into(&mut error.code);
+        self.error(&error)
     }
 
     pub(crate) fn reason_code(&self) -> &str {

@@ -7,6 +7,7 @@ use super::instance::Handler;
 use super::local::Local;
 use super::wait::Wait;
 use crate::fault::FaultKind;
+use crate::model::ErrorCode;
 use crate::time::{now_ms, sleep};
 use crate::{Context, Fault, State};
 use std::cell::Cell;
@@ -86,7 +87,7 @@ async fn wait_after(local: &Rc<Local>, cx: &Context, fault: Fault, failures: &mu
             tracing::warn!(reason = %fault.reason, error = fault.message, wait_ms, "session lost");
             let next_attempt_ms = now_ms(local).saturating_add(wait_ms);
             let state = State::backoff(next_attempt_ms, fault.reason.clone());
-            cx.state(state.error_text(&fault.reason, &fault.message));
+            cx.state(state.error_text(ErrorCode::ProviderUnavailable, &fault.message));
             tokio::select! {
                 biased;
                 () = cx.draining() => {}

@@ -35,7 +35,15 @@ impl Adapter for Scripted {
     type Config = Config;
 
     fn describe() -> Description {
-        Description::new(json!({ "events": {} }))
+        let capabilities = json!({
+            "transport": { "inbound": "push", "outbound": "socket", "ack": "response", "poll_fallback": false },
+            "limits": { "max_in_flight": 1, "max_reads_in_flight": 1, "max_payload_bytes": null,
+                "idempotency_key_chars": 64, "recall_max_age_s": null, "media_by": [], "rate": null },
+            "guarantees": { "ordering": "none", "inbound_ack": "none", "catch_up": "none",
+                "sender_in_event": true, "provider_dedup": false, "verify_after_timeout": false,
+                "message_time": "bridge", "self_echo": false },
+        });
+        Description::new(serde_json::from_value(capabilities).unwrap())
             .operation("ask", Noise::Command)
             .operation("poll", Noise::Poll)
             .operation("connect", Noise::Session)
