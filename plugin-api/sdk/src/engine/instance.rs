@@ -71,6 +71,8 @@ pub(crate) async fn live(core: Arc<Core>, boot: Boot) {
     }
     poll_fn(|cx| {
         core.inbox.register(cx.waker());
+        // What poisoned the instance may have signalled after the last look; left standing, it would swallow the stop's.
+        core.inbox.take_signal();
         if core.is_stopping() {
             Poll::Ready(())
         } else {
