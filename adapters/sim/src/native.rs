@@ -4,6 +4,8 @@
 //! segment in the event model. Nothing here knows the model: `inbound.rs` and `outbound.rs` translate. The played
 //! provider uses the same types, so the two sides cannot drift apart.
 //!
+//! Calls and orders stand in their frame beside its `id`, so none of them has a member of that name.
+//!
 //! Not here: which answer belongs to which request (`link.rs`); what the provider does (`provider/`). The protocol in
 //! prose, with examples, is README.md beside this package.
 

@@ -63,7 +63,8 @@ pub enum Call {
     /// [`Opened`]; kind 1 finds the chat if there is one.
     OpenChat {
         kind: u8,
-        id: Option<String>,
+        /// Id of the chat to be.
+        chat: Option<String>,
         name: Option<String>,
         picture: Option<String>,
         people: Vec<String>,

@@ -174,3 +174,24 @@ pub struct Reaction {
     pub key: String,
     pub people: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_without_members_is_read_back() {
+        let item = Item {
+            seq: 1,
+            at_ms: 2,
+            by: None,
+            chat: None,
+            what: What::ChatOpened,
+        };
+        let text = serde_json::to_string(&item).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Item>(&text).map_err(|e| (e.to_string(), text)),
+            Ok(item)
+        );
+    }
+}

@@ -36,7 +36,6 @@ pub(super) struct Client {
 pub(super) struct Session {
     pub id: u64,
     pub account: String,
-    pub next_push: u64,
     /// Number of the next item of the inbox.
     pub next_seq: u64,
     /// By push number.

@@ -80,11 +80,11 @@ impl World {
             Order::OpenChat {
                 by,
                 kind,
-                id,
+                chat,
                 name,
                 people,
             } => {
-                let opened = self.open_chat(&by, kind, id, name, None, &people)?;
+                let opened = self.open_chat(&by, kind, chat, name, None, &people)?;
                 return Ok(json!({ "chat": opened.chat.id, "created": opened.created }));
             }
             Order::ChangeChat {

@@ -47,6 +47,8 @@ pub enum FaultKind {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
+    /// Strikes this account only.
+    pub account: Option<String>,
     /// Opportunities that pass unharmed.
     pub after: u64,
     /// Strikes; 0 means 1.
@@ -96,8 +98,17 @@ impl Script {
     }
 
     /// One opportunity for `kind`: does it strike?
-    pub fn strikes(&mut self, kind: FaultKind) -> Option<Fault> {
-        let armed = self.armed.get_mut(&kind)?;
+    pub fn strikes(&mut self, kind: FaultKind, account: &str) -> Option<Fault> {
+        let is_meant = |fault: &Fault| {
+            fault
+                .account
+                .as_deref()
+                .is_none_or(|meant| meant == account)
+        };
+        let armed = self
+            .armed
+            .get_mut(&kind)
+            .filter(|armed| is_meant(&armed.fault))?;
         armed.seen += 1;
         let last = armed.fault.after + armed.fault.times.max(1);
         if armed.seen <= armed.fault.after {

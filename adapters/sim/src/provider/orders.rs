@@ -80,7 +80,7 @@ pub(super) enum Order {
         by: String,
         kind: u8,
         #[serde(default)]
-        id: Option<String>,
+        chat: Option<String>,
         #[serde(default)]
         name: Option<String>,
         people: Vec<String>,

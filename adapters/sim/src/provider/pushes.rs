@@ -55,6 +55,8 @@ impl World {
     }
 
     fn push(&mut self, client: u64, item: Arc<Item>, redelivered: bool) {
+        // Never used twice in a world: an acknowledgement that comes after its session is over must not hit another push.
+        let push = self.number();
         let Some(session) = self
             .clients
             .get_mut(&client)
@@ -62,10 +64,9 @@ impl World {
         else {
             return;
         };
-        let push = session.next_push;
-        session.next_push += 1;
+        let account = session.account.clone();
         let deed = Deed::Pushed {
-            account: session.account.clone(),
+            account: account.clone(),
             session: session.id,
             push,
             seq: item.seq,
@@ -85,7 +86,7 @@ impl World {
         );
         let before = session.held_back.take();
         self.record.note(self.now_ms, deed);
-        if before.is_none() && self.struck(FaultKind::Reorder).is_some() {
+        if before.is_none() && self.struck(FaultKind::Reorder, &account).is_some() {
             if let Some(session) = self
                 .clients
                 .get_mut(&client)
@@ -94,7 +95,7 @@ impl World {
                 session.held_back = Some(frame);
             }
         } else {
-            if self.struck(FaultKind::Duplicate).is_some() {
+            if self.struck(FaultKind::Duplicate, &account).is_some() {
                 self.say_text(client, frame.clone(), 0);
             }
             self.say_text(client, frame, 0);
@@ -102,26 +103,26 @@ impl World {
                 self.say_text(client, before, 0);
             }
         }
-        self.break_session(client);
+        self.break_session(client, &account);
     }
 
     /// Faults that a push gives the opportunity for.
-    fn break_session(&mut self, client: u64) {
-        if let Some(fault) = self.struck(FaultKind::Flood) {
+    fn break_session(&mut self, client: u64, account: &str) {
+        if let Some(fault) = self.struck(FaultKind::Flood, account) {
             for _ in 0..fault.count {
                 self.say_something();
             }
         }
-        if let Some(fault) = self.struck(FaultKind::Silence) {
+        if let Some(fault) = self.struck(FaultKind::Silence, account) {
             self.hush(client, fault.for_ms);
         }
-        if let Some(fault) = self.struck(FaultKind::Disconnect) {
+        if let Some(fault) = self.struck(FaultKind::Disconnect, account) {
             self.cut(fault.for_ms);
         }
-        if self.struck(FaultKind::Replace).is_some() {
+        if self.struck(FaultKind::Replace, account).is_some() {
             self.close(client, "replaced", "another device logged in");
         }
-        if self.struck(FaultKind::Expire).is_some() {
+        if self.struck(FaultKind::Expire, account).is_some() {
             self.close(client, "token_expired", "log in again");
         }
     }
@@ -192,8 +193,8 @@ impl World {
         }
     }
 
-    pub(super) fn struck(&mut self, kind: FaultKind) -> Option<super::Fault> {
-        let fault = self.script.strikes(kind)?;
+    pub(super) fn struck(&mut self, kind: FaultKind, account: &str) -> Option<super::Fault> {
+        let fault = self.script.strikes(kind, account)?;
         self.record.note(self.now_ms, Deed::Fault { kind });
         Some(fault)
     }

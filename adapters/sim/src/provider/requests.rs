@@ -21,25 +21,26 @@ impl World {
         } = request;
         let mut late_ms = 0;
         if call.changes_something() {
-            if self.struck(FaultKind::Lose).is_some() {
+            if self.struck(FaultKind::Lose, account).is_some() {
                 return;
             }
-            if let Some(fault) = self.struck(FaultKind::RateLimit) {
+            if let Some(fault) = self.struck(FaultKind::RateLimit, account) {
                 let refusal = Refusal {
                     retry_after_ms: Some(fault.for_ms),
                     ..Refusal::new("slow_down", "too fast")
                 };
                 return self.answer(client, id, Err(refusal), 0);
             }
-            if let Some(fault) = self.struck(FaultKind::Reject) {
+            if let Some(fault) = self.struck(FaultKind::Reject, account) {
                 let code = fault.code.as_deref().unwrap_or("forbidden");
                 return self.answer(client, id, Err(Refusal::new(code, "the script says so")), 0);
             }
             late_ms = self
-                .struck(FaultKind::SlowAnswer)
+                .struck(FaultKind::SlowAnswer, account)
                 .map_or(0, |fault| fault.for_ms);
         }
-        let is_unanswered = call.changes_something() && self.struck(FaultKind::NoAnswer).is_some();
+        let is_unanswered =
+            call.changes_something() && self.struck(FaultKind::NoAnswer, account).is_some();
         let answer = self.carry_out(account, client_ref, call);
         if !is_unanswered {
             self.answer(client, id, answer, late_ms);
@@ -129,11 +130,11 @@ impl World {
             Call::Typing { chat, on, ttl_ms } => json(self.typing(&chat, me, on, ttl_ms)),
             Call::OpenChat {
                 kind,
-                id,
+                chat,
                 name,
                 picture,
                 people,
-            } => json(self.open_chat(me, kind, id, name, picture, &people)),
+            } => json(self.open_chat(me, kind, chat, name, picture, &people)),
             Call::ChangeChat {
                 chat,
                 name,

@@ -66,7 +66,6 @@ impl World {
             client.session = Some(Session {
                 id,
                 account,
-                next_push: 1,
                 next_seq: last_seq + 1,
                 unacknowledged: BTreeMap::new(),
                 again,
@@ -99,11 +98,17 @@ impl World {
         }
         if login.token.is_empty()
             || login.token == "wrong"
-            || self.script.strikes(FaultKind::RefuseLogin).is_some()
+            || self
+                .script
+                .strikes(FaultKind::RefuseLogin, &login.person)
+                .is_some()
         {
             return refused("bad_token", "unknown token");
         }
-        let challenged = self.script.strikes(FaultKind::Challenge).is_some();
+        let challenged = self
+            .script
+            .strikes(FaultKind::Challenge, &login.person)
+            .is_some();
         let first_number = self.first_number;
         let inbox = self
             .inboxes
