@@ -120,7 +120,7 @@ async fn two_versions_of_one_adapter_run_side_by_side() {
 async fn a_settle_may_arrive_before_emit_returns() {
     let plugin = Plugin::new(*FAULTY, Patience::default());
     let mut rig = Rig::started(&plugin, "{}").await;
-    rig.run("stream", "{}").await;
+    rig.run("stream", r#"{"n":1}"#).await;
     // The adapter counts settles of the event that its emit still holds. It takes luck, but not much of it.
     let start = Instant::now();
     while &rig.run("settled early", "{}").await.body[..] == b"0" {
@@ -223,7 +223,9 @@ async fn instances_together_stay_below_the_bound() {
             .unwrap();
         instance.start().await.unwrap();
         let mut rig = Rig { instance, inbox };
-        rig.instance.execute(command("stream", "{}")).unwrap();
+        rig.instance
+            .execute(command("stream", r#"{"n":1}"#))
+            .unwrap();
         // Nothing is settled: each of them fills up, and each gets at least one event in.
         let event = rig.event().await;
         rigs.push((rig, vec![event]));

@@ -2,6 +2,7 @@
  * "panic:settle" answers IMB_E_PANIC, "slow:settle" takes 30 ms, "minus:settle" answers IMB_E_INVALID. The command's name
  * says what else to do wrong. */
 #include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TABLE(function) faulty_##function
@@ -25,6 +26,8 @@ typedef struct faulty {
   int stopping;
   int leave_thread; /* stop does not join: the thread calls on */
   uint32_t credit;
+  uint8_t body[1024]; /* payload of the stream */
+  size_t body_len;
   uint64_t settled_early; /* settles that came before emit returned */
   uint64_t inside;        /* token of the event that emit holds now */
 } faulty;
@@ -113,8 +116,9 @@ static imb_status emit_one(imb_instance *self, imb_str kind, imb_buf payload) {
 /* Emits without pause, by the host's answer, until it is stopped or nobody listens. */
 static void *stream(void *argument) {
   imb_instance *self = argument;
-  while (!__atomic_load_n(&((faulty *)self->user)->stopping, __ATOMIC_SEQ_CST)) {
-    imb_status taken = emit_one(self, (imb_str)STR("message.created"), copy_of("{\"n\":1}", 7));
+  faulty *own = self->user;
+  while (!__atomic_load_n(&own->stopping, __ATOMIC_SEQ_CST)) {
+    imb_status taken = emit_one(self, (imb_str)STR("message.created"), copy_of(own->body, own->body_len));
     if (taken == IMB_E_CLOSED) return NULL;
     if (taken != 1) usleep(200);
   }
@@ -182,9 +186,27 @@ static imb_status faulty_execute(imb_instance *self, const imb_command *commands
   }
   if (is(command, "stream") || is(command, "late")) {
     int is_late = own->leave_thread = is(command, "late");
+    own->body_len = command->body.len < sizeof own->body ? command->body.len : sizeof own->body;
+    memcpy(own->body, command->body.ptr, own->body_len);
     void *argument = is_late ? (void *)self->host : (void *)self;
     if (own->thread_count < 8) pthread_create(&own->threads[own->thread_count++], NULL, is_late ? late : stream, argument);
     complete_as(self, id, IMB_OK, "{}");
+  }
+  if (is(command, "ping")) { /* for measurements: takes all, as adapters should */
+    for (uint32_t i = 0; i < n; i++)
+      complete_as(self, ((const imb_command *)((const uint8_t *)commands + i * (size_t)commands->size))->id, IMB_OK, "{}");
+    return (imb_status)n;
+  }
+  if (is(command, "burst")) { /* for measurements: 64 events, and the nanoseconds that they took */
+    struct timespec began, ended;
+    char body[32];
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    for (int i = 0; i < 64; i++)
+      emit_one(self, (imb_str)STR("message.created"), copy_of(command->body.ptr, command->body.len));
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    long ns = (ended.tv_sec - began.tv_sec) * 1000000000L + ended.tv_nsec - began.tv_nsec;
+    snprintf(body, sizeof body, "%ld", ns);
+    complete_as(self, id, IMB_OK, body);
   }
   if (is(command, "settled early")) {
     char body[32];
