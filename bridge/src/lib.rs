@@ -1,6 +1,7 @@
 //! The bridge as a library, so that tests and benches call the same code as the binary.
 
 pub mod account;
+pub mod admin;
 pub mod bus;
 pub mod cli;
 pub mod config;
@@ -9,3 +10,4 @@ pub mod envelope;
 pub mod inbound;
 pub mod loader;
 pub mod outbound;
+pub mod telemetry;

@@ -1,0 +1,13 @@
+//! What the bridge says of itself: metrics and log lines.
+//!
+//! It promises that looking costs nothing while nobody looks: hot paths count in structs of their own, and are asked when
+//! a scraper comes. Labels are closed sets; no channel, user, message or text is ever one.
+//!
+//! Not here: who answers `/metrics` (`admin`), and traces, which do not exist yet.
+
+pub mod exposition;
+pub mod logs;
+pub mod metrics;
+
+pub use exposition::Exposition;
+pub use metrics::{Metric, Registry, Source};
