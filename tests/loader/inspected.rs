@@ -75,7 +75,7 @@ fn another_machine_is_named() {
 #[test]
 fn a_library_without_descriptor_is_no_plugin() {
     assert_eq!(
-        refused(&["-DNO_DESCRIPTOR"]),
+        refused(&["-DNO_DESCRIPTOR", "-DEXTRA_EXPORTS"]),
         "plugin_no_descriptor: cannot load <dir>/p.so: has no section .im_bridge.adapter; \
          build it with export_adapter! or im_bridge_plugin.h"
     );

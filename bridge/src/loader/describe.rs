@@ -46,7 +46,7 @@ pub struct Description {
     pub config_schema: ConfigSchema,
     /// At least one, and at least one validates.
     pub config_examples: Vec<Value>,
-    /// Raised when an older version cannot read what this one keeps.
+    /// Raised when an older version cannot read what this one keeps; 1 unless said otherwise.
     pub state_version: u64,
     /// The whole document.
     pub document: Value,
@@ -323,7 +323,7 @@ fn parts(
         optional_extensions,
         config_schema,
         config_examples,
-        state_version: notes.number(members, "", "state_version").unwrap_or(0),
+        state_version: notes.number(members, "", "state_version").unwrap_or(1),
         document: Value::Null,
     })
 }

@@ -65,19 +65,21 @@ pub fn inspect(bytes: &[u8], rules: Rules<'_>) -> Inspection {
             };
         }
     };
+    let Some(section) = section else {
+        // It is some other library: what else a plugin must be does not matter.
+        return Inspection {
+            elf: Some(elf),
+            problems: vec![Problem::NoDescriptor],
+            ..Inspection::default()
+        };
+    };
     let mut problems = Vec::new();
-    let descriptor = match section {
-        None => {
-            problems.push(Problem::NoDescriptor);
+    let descriptor = match Descriptor::read(section) {
+        Ok(descriptor) => Some(descriptor),
+        Err(found) => {
+            problems.extend(found);
             None
         }
-        Some(section) => match Descriptor::read(section) {
-            Ok(descriptor) => Some(descriptor),
-            Err(found) => {
-                problems.extend(found);
-                None
-            }
-        },
     };
     let isolated = descriptor
         .as_ref()
