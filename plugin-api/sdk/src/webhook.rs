@@ -175,7 +175,7 @@ impl WebhookResponse {
             headers_len: headers.len(),
             body: lend(&mut self.body),
         });
-        // Taken unless refused; NOT_FOUND says too late, but the body was handed over with a call that was understood.
+        // NOT_FOUND says too late: refused, so the body is still ours.
         if is_taken(status) {
             taken(self.body);
         }

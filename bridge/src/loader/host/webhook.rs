@@ -220,11 +220,11 @@ unsafe extern "C" fn respond(ctx: *mut c_void, response: *const abi::WebhookResp
                 shared.count(Misbehaviour::BadStruct);
                 return Status::E_INVALID;
             };
-            let body = buffer::adopt(response.body); // taken, also when it is too late
-            let sender = shared.webhooks().open.remove(&response.id);
-            let Some(sender) = sender else {
+            // Too late means refused, and what is refused stays the adapter's.
+            let Some(sender) = shared.webhooks().open.remove(&response.id) else {
                 return Status::E_NOT_FOUND;
             };
+            let body = buffer::adopt(response.body);
             let _ = sender.send(answer(shared, response.status, headers, body));
             Status::OK
         })
