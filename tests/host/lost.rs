@@ -179,3 +179,29 @@ async fn a_control_call_that_panics_is_poison_or_worse() {
     other.assert_works().await;
     other.end().await;
 }
+
+#[tokio::test]
+async fn each_command_has_an_end_however_busy_the_adapter_was_when_it_drained() {
+    let plugin = Plugin::new(*FAULTY, IMPATIENT);
+    for _ in 0..20 {
+        let mut rig = Rig::started(&plugin, "{}").await;
+        // It takes one per call, so that most of them wait when it drains.
+        for _ in 0..10 {
+            rig.instance
+                .execute(command("settled early", "{}"))
+                .unwrap();
+        }
+        rig.instance.drain(WITHIN).await.unwrap();
+        rig.instance.stop(WITHIN).await.unwrap();
+        let mut ends = 0;
+        while let Some(next) = rig.inbox.try_recv() {
+            if let HostEvent::Completed(completed) = next {
+                let is_refused = completed.status == Status::E_UNAVAILABLE && completed.is_certain;
+                assert!(completed.status == Status::OK || is_refused);
+                ends += 1;
+            }
+        }
+        assert_eq!(ends, 10);
+        rig.instance.destroy().await.unwrap();
+    }
+}

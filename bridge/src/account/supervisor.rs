@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// Orders waiting for the supervisor: they come from people and from shutdown.
 const ORDERS_MAX: usize = 8;
+/// Messages handled before orders and deadlines are looked at again: a default window of events.
+const HEARD_MAX: usize = 64;
 
 /// Where what an account says goes. Called on the supervisor's task: it must not block; what it keeps is bounded by the
 /// account's credit window and by its commands in flight.
@@ -254,7 +256,7 @@ impl<O: Outlet> Supervisor<O> {
                     Some(Order::End(ending)) => Life::Asked(ending),
                     None => Life::Asked(AT_ONCE),
                 },
-                event = inbox.recv() => if let Some(fault) = self.heard(event) {
+                event = inbox.recv() => if let Some(fault) = self.heard_all(event, inbox) {
                     return Life::Fault(fault);
                 },
                 () = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {
@@ -301,6 +303,19 @@ impl<O: Outlet> Supervisor<O> {
         if let Some(instance) = Arc::into_inner(instance) {
             let destroyed = instance.destroy().await;
             fault = fault.or(destroyed.err().and_then(|error| error.fault()));
+        }
+        fault
+    }
+
+    /// An event and what has gathered behind it: going round for each would cost more than the event itself.
+    fn heard_all(&mut self, first: HostEvent, inbox: &mut Inbox) -> Option<Fault> {
+        let mut fault = self.heard(first);
+        for _ in 1..HEARD_MAX {
+            if fault.is_some() {
+                break;
+            }
+            let Some(event) = inbox.try_recv() else { break };
+            fault = self.heard(event);
         }
         fault
     }

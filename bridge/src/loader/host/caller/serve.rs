@@ -10,7 +10,7 @@ use crate::loader::host::kv::KvAnswer;
 use crate::loader::host::messages::{Call, Command};
 use crate::loader::host::misbehaviour::Misbehaviour;
 use crate::loader::host::plugin::ExecuteFn;
-use crate::loader::host::shared::Shared;
+use crate::loader::host::shared::{Phase, Shared};
 use crate::loader::host::webhook::WebhookRequest;
 use im_bridge_plugin_api::abi::{self, Status};
 use std::collections::VecDeque;
@@ -188,6 +188,10 @@ impl Turn<'_> {
     /// Hands commands over in runs of one kind, as far as the adapter takes them.
     fn commands(&self, mut commands: VecDeque<(u64, Command, bool)>) -> Result<(), Over> {
         while let Some(&(_, _, is_verify)) = commands.front() {
+            if !matches!(self.shared.phase(), Phase::Starting | Phase::Started) {
+                self.shared.refuse_commands(commands); // draining: what it has not taken by now, it does not get
+                return Ok(());
+            }
             let calls = &self.shared.plugin.calls;
             let (which, function) = match (is_verify, calls.verify) {
                 (true, Some(verify)) => (Call::Verify, verify),
