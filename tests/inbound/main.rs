@@ -1,5 +1,4 @@
-//! What an adapter emits is stored once and in order, and what it keeps is written by its owner only, whatever happens to
-//! the bus. Against real servers.
+//! Inbound events against real servers: what an adapter emits is stored once and in order, whatever happens to the bus.
 //!
 //! Not here: adapters. Events are made here and go the way from the loader's boundary on.
 
@@ -7,6 +6,5 @@
 
 mod dead_letters;
 mod faults;
-mod kv;
 mod large;
 mod world;

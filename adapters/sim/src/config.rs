@@ -13,7 +13,6 @@ use crate::session::HELD_MAX;
 /// An account of the simulated provider. Nothing is required: without a `url` the provider is played inside the plugin.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct Config {
     /// Address of a provider in a process of its own, `ws://host:port`. Without it the provider lives in the plugin and
     /// ends with the bridge.

@@ -113,7 +113,7 @@ impl Adapter for Sim {
     }
 }
 
-im_bridge_sdk::export_adapter!(Sim);
+im_bridge_sdk::export_adapter!(Sim, runtime = Shared(2));
 
 impl Sim {
     /// The account's native user id.

@@ -27,9 +27,11 @@ use serde_json::Value;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Up {
-    /// First frame of every connection: which world, and how it is to be when nobody made it yet.
+    /// First frame of every connection: which world, who asks, and how it is to be. Whoever made a world may change it.
     Hello {
         world: String,
+        #[serde(default)]
+        by: String,
         #[serde(default)]
         settings: Value,
     },

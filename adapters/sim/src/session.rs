@@ -84,6 +84,7 @@ async fn login(sim: &Sim, cx: &Context, socket: &mut Socket<'_>) -> Result<Welco
     };
     let hello = Up::Hello {
         world: sim.world().to_owned(),
+        by: sim.person().to_owned(),
         settings: sim.settings(),
     };
     let answered = within(cx, LOGIN_WITHIN, async {

@@ -64,18 +64,28 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// The next frame; the end of the connection is a fault. Cancel safe.
+    /// The next frame that makes sense; the end of the connection is a fault. Cancel safe.
     pub async fn next(&mut self) -> Result<Down, Fault> {
-        let text = match self {
-            Self::Inside { port, cx } => hear(cx, port).await?,
+        loop {
+            let text = self.next_text().await?;
+            match serde_json::from_str(&text) {
+                Ok(frame) => return Ok(frame),
+                // Not a reason to hang up: what follows may be fine. Its text may be anything, so it is not logged.
+                Err(error) => tracing::warn!(%error, "a frame that cannot be read was passed over"),
+            }
+        }
+    }
+
+    async fn next_text(&mut self) -> Result<String, Fault> {
+        match self {
+            Self::Inside { port, cx } => hear(cx, port).await,
             Self::WebSocket { reader, .. } => match reader.next().await? {
-                Message::Text(text) => text.to_string(),
+                Message::Text(text) => Ok(text.to_string()),
                 Message::Binary(_) => {
-                    return Err(Fault::retry("provider_error", "a frame that is no text"));
+                    Err(Fault::retry("provider_error", "a frame that is no text"))
                 }
             },
-        };
-        Ok(serde_json::from_str(&text)?)
+        }
     }
 
     pub async fn close(self) {

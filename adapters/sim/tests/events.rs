@@ -214,7 +214,6 @@ fn the_provider_is_told_only_after_the_store() {
 
 #[test]
 fn what_was_not_stored_is_not_acknowledged_and_comes_again() {
-    let hands = hands("retry");
     let mut refused = 0;
     let decide = Settling::Decide(Box::new(move |_| {
         refused += 1;
@@ -225,6 +224,7 @@ fn what_was_not_stored_is_not_acknowledged_and_comes_again() {
         })
     }));
     let host = online(account("retry", json!({ "ack_timeout_ms": 200 })).auto_settle(decide));
+    let hands = hands("retry");
     say(&hands, "again");
     let events = wait_texts(&host, &["again", "again"]);
     assert_eq!(events[0].native_id, events[1].native_id);

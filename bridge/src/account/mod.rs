@@ -12,8 +12,6 @@
 
 mod backoff;
 mod flights;
-pub mod kv;
-pub mod seal;
 mod supervisor;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A fault waits for its kind of opportunity, lets `after` of them pass, and then strikes `times` times. Counting
 //! instead of clocks keeps a test the same on a slow machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -64,10 +64,14 @@ pub struct Fault {
 /// At most one fault of a kind, by kind.
 pub type Faults = BTreeMap<FaultKind, Fault>;
 
+/// Configurations that are remembered: more than the accounts of a world have.
+const CONFIGURED_MAX: usize = 64;
+
 /// Faults in force, and how far each has got.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    configured: Faults,
+    /// Seen in configurations, oldest first.
+    configured: VecDeque<Faults>,
     armed: BTreeMap<FaultKind, Armed>,
 }
 
@@ -78,14 +82,18 @@ struct Armed {
 }
 
 impl Script {
-    /// Faults that an account's configuration asks for. The same again changes nothing: otherwise a fault that cuts the
-    /// connection would begin anew with every reconnect.
+    /// Faults that an account's configuration asks for. What was asked for before is not begun anew: otherwise a fault
+    /// that cuts the connection would never end, because every reconnect brings the configuration again.
     pub fn configure(&mut self, faults: &Faults) {
-        if *faults != self.configured {
-            self.configured.clone_from(faults);
-            for (kind, fault) in faults {
-                self.arm(*kind, fault.clone());
-            }
+        if self.configured.contains(faults) {
+            return;
+        }
+        if self.configured.len() >= CONFIGURED_MAX {
+            self.configured.pop_front();
+        }
+        self.configured.push_back(faults.clone());
+        for (kind, fault) in faults {
+            self.arm(*kind, fault.clone());
         }
     }
 

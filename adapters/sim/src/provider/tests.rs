@@ -22,7 +22,7 @@ impl Client {
             next_id: 0,
             is_over: false,
         };
-        client.say(json!({ "type": "hello", "world": "w", "settings": settings }));
+        client.say(json!({ "type": "hello", "world": "w", "by": "maker", "settings": settings }));
         client
     }
 
@@ -387,6 +387,26 @@ fn a_challenge_lasts_until_somebody_answers() {
         json!({ "type": "login", "person": "bot", "token": "t", "device": "d", "answer": "42" }),
     );
     assert_eq!(bot.next()["type"], "welcome");
+}
+
+#[test]
+fn only_the_maker_of_a_world_changes_it_and_faults_do_not_begin_anew() {
+    let worlds = Worlds::default();
+    let settings = json!({ "rate_per_s": 1.0, "faults": { "rate_limit": {} } });
+    let mut bot = Client::login(&worlds, settings.clone());
+    let mut other = worlds.plug_in();
+    other.receive(
+        r#"{"type":"hello","world":"w","by":"other","settings":{"faults":{}}}"#,
+        0,
+    );
+    assert_eq!(bot.ask(send("a", "a"))["error"]["code"], "slow_down");
+    let mut again = Client::login(&worlds, settings);
+    assert_eq!(again.ask(send("b", "b"))["error"], Value::Null);
+    again.now_ms = 1_000;
+    assert_eq!(again.texts(), ["hello 1"]);
+    let mut faster = Client::login(&worlds, json!({ "rate_per_s": 4.0 }));
+    faster.now_ms = 2_000;
+    assert_eq!(faster.texts().len(), 4);
 }
 
 #[test]

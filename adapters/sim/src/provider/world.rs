@@ -21,6 +21,8 @@ const ROOMS: [&str; 6] = ["lobby", "kitchen", "garden", "attic", "harbour", "lib
 const CHATTER_AT_ONCE_MAX: u32 = 10_000;
 
 pub struct World {
+    /// Who may change the settings.
+    maker: String,
     pub(super) settings: Settings,
     pub(super) rng: fastrand::Rng,
     pub(super) now_ms: i64,
@@ -61,9 +63,10 @@ pub(super) struct Chatter {
 
 impl World {
     #[must_use]
-    pub fn new(settings: Settings, now_ms: i64) -> Self {
+    pub fn new(maker: &str, settings: Settings, now_ms: i64) -> Self {
         let first_number = u64::try_from(now_ms).unwrap_or(0) * 1000;
         let mut world = Self {
+            maker: maker.to_owned(),
             rng: fastrand::Rng::with_seed(settings.seed),
             record: Record::new(settings.record),
             now_ms,
@@ -82,6 +85,15 @@ impl World {
         };
         world.configure(settings);
         world
+    }
+
+    /// Changed settings, by the one who made the world; anybody else can add faults only.
+    pub(super) fn change(&mut self, by: &str, settings: Settings) {
+        if by == self.maker {
+            self.configure(settings);
+        } else {
+            self.script.configure(&settings.faults);
+        }
     }
 
     /// Takes over changed settings; people and chats are added, never removed.
@@ -106,7 +118,12 @@ impl World {
             }
         }
         self.script.configure(&settings.faults);
+        let rate_per_s = settings.rate_per_s;
+        let is_same_rate = rate_per_s.to_bits() == self.settings.rate_per_s.to_bits();
         self.settings = settings;
+        if !is_same_rate {
+            self.set_rate(rate_per_s);
+        }
     }
 
     /// Lets time pass up to `now_ms`: people write, what was not acknowledged is pushed again.

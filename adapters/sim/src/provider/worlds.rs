@@ -51,21 +51,25 @@ impl Worlds {
         }
     }
 
-    fn open(&self, name: &str, settings: Option<Settings>, now_ms: i64) -> Option<Shared> {
+    fn open(
+        &self,
+        name: &str,
+        by: &str,
+        settings: Option<Settings>,
+        now_ms: i64,
+    ) -> Option<Shared> {
         let mut worlds = locked(&self.worlds);
         if let Some(world) = worlds.get(name) {
             if let Some(settings) = settings {
-                world.locked().configure(settings);
+                world.locked().change(by, settings);
             }
             return Some(world.clone());
         }
         if worlds.len() >= WORLDS_MAX {
             return None;
         }
-        let world = Shared(Arc::new(Mutex::new(World::new(
-            settings.unwrap_or_default(),
-            now_ms,
-        ))));
+        let world = World::new(by, settings.unwrap_or_default(), now_ms);
+        let world = Shared(Arc::new(Mutex::new(world)));
         worlds.insert(name.to_owned(), world.clone());
         Some(world)
     }
@@ -79,7 +83,14 @@ impl Port {
             Err(error) => return self.refuse(&error.to_string()),
         };
         match (&mut self.place, frame) {
-            (Place::Outside(waker), Up::Hello { world, settings }) => {
+            (
+                Place::Outside(waker),
+                Up::Hello {
+                    world,
+                    by,
+                    settings,
+                },
+            ) => {
                 let waker = waker.take();
                 let settings = match settings {
                     serde_json::Value::Null => None,
@@ -88,7 +99,7 @@ impl Port {
                         Err(error) => return self.refuse(&error.to_string()),
                     },
                 };
-                let Some(world) = self.worlds.open(&world, settings, now_ms) else {
+                let Some(world) = self.worlds.open(&world, &by, settings, now_ms) else {
                     return self.refuse("there are too many worlds");
                 };
                 world.locked().connect(self.client);

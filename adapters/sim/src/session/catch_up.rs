@@ -160,13 +160,16 @@ pub async fn sync(sim: &Sim, cx: &Context, wanted: Wanted) -> Result<Fetched, As
 pub async fn keep_cursor(sim: &Sim, cx: &Context) {
     let mut kept = 0;
     loop {
-        sim.settled.notified().await;
+        // Before the look: a settle between look and wait must not be missed.
+        let settled = sim.settled.notified();
         let cursor = sim.progress().cursor();
-        if cursor != kept {
-            save_cursor(sim, cx).await;
-            kept = cursor;
-            cx.sleep(SAVE_EVERY).await;
+        if cursor == kept {
+            settled.await;
+            continue;
         }
+        save_cursor(sim, cx).await;
+        kept = cursor;
+        cx.sleep(SAVE_EVERY).await;
     }
 }
 
