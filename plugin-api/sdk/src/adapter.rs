@@ -39,6 +39,11 @@ pub trait Adapter: Send + Sized + 'static {
     /// Executes one command; several run at the same time. Dropped at its deadline, by a cancellation and by a stop.
     ///
     /// `cx` carries the command's trace: operations and events made with it belong to the command.
+    ///
+    /// Control of the account comes the same way, named `account.<verb>`: `login`, `logout`, `reconnect`,
+    /// `refresh_token`, `answer_challenge`, `sync`, `health`, `info`. `account.reconnect` is answered by the SDK while
+    /// `run` waits after a fault, and ends the waiting; all others, and `reconnect` while `run` is running, are the
+    /// adapter's. A verb that repairs what made `run` fail ends with [`Context::reconnect`].
     fn execute(&self, cx: &Context, command: Command) -> impl Future<Output = Outcome>;
 
     /// Answers whether a command happened, without acting. Offered only if [`Description::verify`] was called.

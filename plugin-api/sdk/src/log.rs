@@ -17,6 +17,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
 use tracing::span;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Most bytes of a message; the host cuts there too.
@@ -70,6 +71,11 @@ fn forward_panic(panic: &PanicHookInfo<'_>) -> bool {
 struct Forwarder;
 
 impl Subscriber for Forwarder {
+    /// Asked each time: what is wanted differs by instance and changes. The default would keep the first answer for ever.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         if IS_LOGGING.get() {
             return false;

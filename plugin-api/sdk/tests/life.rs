@@ -129,9 +129,7 @@ fn drain_reads_nothing_new_and_returns_after_the_last_settle() {
     let events = mock.wait_events(3, SOON);
     std::thread::scope(|scope| {
         let draining = scope.spawn(|| mock.drain(5_000));
-        while mock.phase() != Phase::Draining {
-            std::thread::yield_now();
-        }
+        provider.wait_left();
         provider.messages(3..6);
         mock.stays("nothing new is read", A_WHILE, |seen| {
             seen.events.len() == 3

@@ -93,13 +93,11 @@ impl Pump {
     fn turn(&mut self) {
         let core = std::sync::Arc::clone(&self.local.core);
         while core.inbox.take_signal() {
-            core.inbox.take(&mut self.batch);
             if is_ending(&core) {
                 // What came is not begun: commands are ended as not handed over, see `instance`.
-                core.inbox
-                    .add(|inbox| std::mem::swap(inbox, &mut self.batch));
                 return;
             }
+            core.inbox.take(&mut self.batch);
             self.dispatch();
         }
         if core.is_draining() && !self.was_draining {

@@ -6,7 +6,7 @@
 
 use crate::trace::Trace;
 use im_bridge_plugin_api::abi::{self, Status, raw};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// The host's functions as one instance may use them.
 pub(crate) struct HostLink {
@@ -18,6 +18,8 @@ pub(crate) struct HostLink {
     account: Box<str>,
     /// Bit 0: closed. The rest counts calls inside, in steps of 2.
     gate: AtomicUsize,
+    /// The state is closed, which happens alone when the account's lease is lost.
+    is_kv_closed: AtomicBool,
     /// Highest log level wanted, as of the last answer.
     wanted: AtomicU32,
 }
@@ -76,6 +78,7 @@ impl HostLink {
             webhook,
             account,
             gate: AtomicUsize::new(0),
+            is_kv_closed: AtomicBool::new(false),
             wanted: AtomicU32::new(abi::LogLevel::OFF.0),
         };
         link.log(None);
@@ -105,16 +108,20 @@ impl HostLink {
         (before & CLOSED == 0).then_some(inside)
     }
 
+    /// Calls a function of the core table: closed for one is closed for all.
     fn call(&self, call: impl FnOnce() -> Status) -> Status {
-        let Some(inside) = self.enter() else {
-            return Status::E_CLOSED;
-        };
-        let status = call();
-        drop(inside);
+        let status = self.call_extension(call);
         if status == Status::E_CLOSED {
             self.gate.fetch_or(CLOSED, Ordering::AcqRel);
         }
         status
+    }
+
+    fn call_extension(&self, call: impl FnOnce() -> Status) -> Status {
+        match self.enter() {
+            Some(_inside) => call(),
+            None => Status::E_CLOSED,
+        }
     }
 
     /// How many were taken, from the front.
@@ -183,8 +190,15 @@ impl HostLink {
         let Some(submit) = self.kv.and_then(|kv| kv.submit) else {
             return Status::E_UNSUPPORTED;
         };
+        if self.is_kv_closed.load(Ordering::Relaxed) {
+            return Status::E_CLOSED;
+        }
         // SAFETY: inside the gate; one element.
-        self.call(|| unsafe { submit(self.table.ctx, request, 1) })
+        let status = self.call_extension(|| unsafe { submit(self.table.ctx, request, 1) });
+        if status == Status::E_CLOSED {
+            self.is_kv_closed.store(true, Ordering::Relaxed);
+        }
+        status
     }
 
     pub(crate) fn define_metric(&self, metric: &abi::Metric) -> Status {
@@ -192,14 +206,14 @@ impl HostLink {
             return Status::E_UNSUPPORTED;
         };
         // SAFETY: inside the gate; the definition is copied.
-        self.call(|| unsafe { define(self.table.ctx, metric) })
+        self.call_extension(|| unsafe { define(self.table.ctx, metric) })
     }
 
     pub(crate) fn record_metric(&self, id: u32, value: f64, labels: &[u16]) -> Status {
         let Some(record) = self.metrics.and_then(|metrics| metrics.record) else {
             return Status::E_UNSUPPORTED;
         };
-        self.call(|| {
+        self.call_extension(|| {
             let n = count(labels.len());
             // SAFETY: inside the gate; the labels outlive the call.
             unsafe { record(self.table.ctx, id, value, labels.as_ptr(), n) }
@@ -234,7 +248,7 @@ impl HostLink {
             return Status::E_UNSUPPORTED;
         };
         // SAFETY: inside the gate.
-        self.call(|| unsafe { timer(self.table.ctx, id, delay_ms) })
+        self.call_extension(|| unsafe { timer(self.table.ctx, id, delay_ms) })
     }
 
     pub(crate) fn respond(&self, response: &abi::WebhookResponse) -> Status {
@@ -242,7 +256,7 @@ impl HostLink {
             return Status::E_UNSUPPORTED;
         };
         // SAFETY: inside the gate; the response outlives the call.
-        self.call(|| unsafe { respond(self.table.ctx, response) })
+        self.call_extension(|| unsafe { respond(self.table.ctx, response) })
     }
 }
 

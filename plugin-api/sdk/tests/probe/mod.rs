@@ -37,6 +37,8 @@ pub struct Provider {
     /// Native ids, in the order of their acknowledgement.
     acks: Mutex<Vec<String>>,
     acknowledged: Condvar,
+    is_left: Mutex<bool>,
+    left: Condvar,
 }
 
 #[derive(Clone)]
@@ -89,6 +91,14 @@ impl Provider {
             "acknowledged: wanted {n}, last saw {acks:?}"
         );
         acks.clone()
+    }
+
+    /// Waits until the session has stopped reading.
+    #[track_caller]
+    pub fn wait_left(&self) {
+        let is_left = self.is_left.lock().unwrap();
+        let wait = self.left.wait_timeout_while(is_left, SOON, |is_left| !*is_left);
+        assert!(*wait.unwrap().0, "the session still reads");
     }
 
     /// Frames that nobody read.
@@ -226,6 +236,8 @@ impl Adapter for Probe {
                 }
             }
         }
+        *self.provider.is_left.lock().unwrap() = true;
+        self.provider.left.notify_all();
         while *open.borrow() > 0 {
             cx.sleep(Duration::from_millis(1)).await;
         }
