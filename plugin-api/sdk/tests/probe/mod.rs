@@ -97,7 +97,9 @@ impl Provider {
     #[track_caller]
     pub fn wait_left(&self) {
         let is_left = self.is_left.lock().unwrap();
-        let wait = self.left.wait_timeout_while(is_left, SOON, |is_left| !*is_left);
+        let wait = self
+            .left
+            .wait_timeout_while(is_left, SOON, |is_left| !*is_left);
         assert!(*wait.unwrap().0, "the session still reads");
     }
 
