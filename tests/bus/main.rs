@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod asking;
+mod cluster;
 mod keys;
 mod ownership;
 mod provisioning;

@@ -5,7 +5,7 @@ use im_bridge::bus::consumer::{ShardConsumer, TakeError};
 use im_bridge::bus::lease::Timing;
 use im_bridge::bus::shards::{Keeper, Settings, ShardEvent, Shards, ShardsError, Wishes};
 use im_bridge::bus::{Bus, Hold, Kind, Shard};
-use im_bridge_test_harness::{Nats, eventually, stays};
+use im_bridge_test_harness::{Nats, eventually, stays, within};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -342,7 +342,7 @@ async fn a_former_owners_consumer_gets_nothing_more() {
     }
     let mut in_hand = Vec::new();
     for number in 0..5 {
-        let delivered = first.next().await.unwrap();
+        let delivered = within("a command", first.next()).await.unwrap();
         assert_eq!(delivered.payload, number.to_string());
         in_hand.push(delivered);
     }
@@ -361,14 +361,17 @@ async fn a_former_owners_consumer_gets_nothing_more() {
     // A late ack of the former owner does nothing.
     first.acks().done(&in_hand[1].ack).await;
     for before in &in_hand[1..] {
-        let delivered = second.next().await.unwrap();
+        let delivered = within("a command", second.next()).await.unwrap();
         assert_eq!(delivered.sequence, before.sequence, "in order");
         second.acks().done(&delivered.ack).await;
     }
     println!("taken over after {:?}", start.elapsed());
-    assert!(first.next().await.is_none());
+    assert!(within("a command", first.next()).await.is_none());
     publish("new".to_owned()).await;
-    assert_eq!(second.next().await.unwrap().payload, "new");
+    assert_eq!(
+        within("a command", second.next()).await.unwrap().payload,
+        "new"
+    );
     match first.again().await {
         Err(TakeError::Newer { theirs, .. }) => assert_eq!(theirs, 9),
         other => panic!("{:?}", other.err()),
@@ -390,7 +393,7 @@ async fn what_is_in_hand_comes_again_after_a_reconnect() {
         .publish(subject, "x".into())
         .await
         .unwrap();
-    let first = consumer.next().await.unwrap();
+    let first = within("a command", consumer.next()).await.unwrap();
     let mut connects = consumer.connects();
     connects.mark_unchanged();
     nats.restart();
@@ -400,6 +403,8 @@ async fn what_is_in_hand_comes_again_after_a_reconnect() {
         waited.lock().await.again().await.ok()
     })
     .await;
-    let again = waited.lock().await.next().await.unwrap();
+    let again = within("a command", waited.lock().await.next())
+        .await
+        .unwrap();
     assert_eq!(again.sequence, first.sequence);
 }

@@ -5,7 +5,7 @@ use im_bridge::bus::api::Which;
 use im_bridge::bus::objects::{Names, WhenFull, wanted};
 use im_bridge::bus::provision::{self, Meaning};
 use im_bridge::bus::{Bus, Kind, Shard};
-use im_bridge_test_harness::{Cluster, Jetstream, Nats, seeded};
+use im_bridge_test_harness::{Cluster, Jetstream, Nats, eventually, seeded};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -238,8 +238,12 @@ async fn shards_are_the_servers_partitions() {
             .await
             .unwrap();
     }
-    bus.data.client().flush().await.unwrap();
     let api = bus.control.api();
+    eventually("all commands to be stored", || async {
+        let info = api.stream("IM_CMD").await.unwrap().unwrap();
+        (info.state.messages == 1000).then_some(())
+    })
+    .await;
     for account in &accounts {
         let shard = Shard::of(account, 64);
         let stored = bus.subjects.stored_command(shard, account, &command);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-fn outgoing(lane: usize, number: usize, payload: &str) -> Outgoing {
+pub fn outgoing(lane: usize, number: usize, payload: &str) -> Outgoing {
     Outgoing {
         subject: format!("im.v1.evt.acme.a.message.created.lane{lane}").into(),
         message_id: format!("{lane}-{number}").into(),
@@ -27,7 +27,7 @@ fn outgoing(lane: usize, number: usize, payload: &str) -> Outgoing {
 }
 
 /// Every stored message as (lane, number), in the stream's order.
-async fn stored(bus: &Bus) -> Vec<(usize, usize)> {
+pub async fn stored(bus: &Bus) -> Vec<(usize, usize)> {
     let jetstream = async_nats::jetstream::new(bus.control.client().clone());
     let stream = jetstream.get_stream("IM_EVT").await.unwrap();
     let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();

@@ -176,6 +176,36 @@ impl Replies {
         Ok(answer)
     }
 
+    /// Returns when the server has processed all that was sent on this connection before: subscriptions are known to it. The
+    /// library's flush returns when the bytes have left.
+    pub async fn caught_up(&self, within: Duration) -> Result<(), AskError> {
+        let (answer, arrives) = oneshot::channel();
+        let asked = {
+            let mut table = self.open.lock();
+            let number = table.next;
+            table.next += 1;
+            table.waiting.insert(number, answer);
+            Asked {
+                open: &self.open,
+                number,
+            }
+        };
+        // To the own inbox: it comes back after everything that was sent before it.
+        let subject = format!("{}.{:x}", self.inbox, asked.number);
+        let round_trip = async {
+            let sent = self.client.publish(subject.clone(), Bytes::new()).await;
+            sent.is_ok() && arrives.await.is_ok()
+        };
+        match tokio::time::timeout(within, round_trip).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AskError::NotSent {
+                subject,
+                why: "the connection was closed".to_owned(),
+            }),
+            Err(_) => Err(AskError::Timeout { subject, within }),
+        }
+    }
+
     /// Open questions, for a gauge.
     pub fn open(&self) -> usize {
         self.open.lock().waiting.len()

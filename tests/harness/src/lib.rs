@@ -11,4 +11,4 @@ mod wait;
 
 pub use nats::{Cluster, Jetstream, Nats};
 pub use seed::seeded;
-pub use wait::{WITHIN, eventually, eventually_within, stays};
+pub use wait::{WITHIN, eventually, eventually_within, stays, within};

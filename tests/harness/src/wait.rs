@@ -57,3 +57,10 @@ pub async fn stays<T: PartialEq + Debug, F: Future<Output = T>>(
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
+
+/// The result of something that must not take long: a hang becomes a failure that says what hung.
+pub async fn within<T>(what: &str, done: impl Future<Output = T>) -> T {
+    tokio::time::timeout(WITHIN, done)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {} s", WITHIN.as_secs()))
+}
