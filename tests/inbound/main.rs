@@ -1,4 +1,5 @@
-//! Inbound events against real servers: what an adapter emits is stored once and in order, whatever happens to the bus.
+//! What an adapter emits is stored once and in order, and what it keeps is written by its owner only, whatever happens to
+//! the bus. Against real servers.
 //!
 //! Not here: adapters. Events are made here and go the way from the loader's boundary on.
 
@@ -6,5 +7,6 @@
 
 mod dead_letters;
 mod faults;
+mod kv;
 mod large;
 mod world;

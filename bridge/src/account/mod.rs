@@ -12,6 +12,8 @@
 
 mod backoff;
 mod flights;
+pub mod kv;
+pub mod seal;
 mod supervisor;
 
 #[cfg(test)]
