@@ -72,7 +72,7 @@ impl World {
     pub async fn with(bus: Bus, limits: &Limits, order: Order, hold: Hold) -> Self {
         let acks = AckTable::start(&bus.data).await.unwrap();
         let gateway = Gateway::new(&bus, &acks, limits);
-        let mut inbound = Inbound::new(
+        let inbound = Inbound::new(
             &gateway,
             Options {
                 account: account(),
@@ -82,19 +82,19 @@ impl World {
                 surroundings: Arc::new(Alone),
             },
         );
+        let (intake, mut carrier) = inbound.split();
         let (emit, mut emitted) = mpsc::channel(CREDITS);
         let task = tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    event = emitted.recv() => match event {
-                        Some(event) => inbound.accept(event),
-                        None => break,
-                    },
-                    _ = inbound.settled() => {}
-                }
+            tokio::select! {
+                biased;
+                () = async {
+                    while let Some(event) = emitted.recv().await {
+                        intake.accept(event);
+                    }
+                } => {}
+                never = &mut carrier => match never {},
             }
-            inbound.idle().await;
+            carrier.idle().await;
         });
         Self {
             bus,

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// What an account's events are made with.
 pub struct Options {
@@ -89,22 +89,24 @@ impl Inbound {
     /// Carries events until some were settled; while there are none it waits for ever. Whoever accepts meanwhile calls
     /// it again. Cancel safe.
     pub async fn settled(&mut self) -> Settled {
-        poll_fn(|cx| {
-            let mut settled = Settled::default();
-            while let Poll::Ready(Some(arrived)) = self.on_the_way.poll_next_unpin(cx) {
-                settled.events += 1;
-                settled.gaps += usize::from(&*arrived.route.kind == GAP);
-                let next = arrived.lane.and_then(|lane| self.lanes.leave(lane));
-                if let Some(held) = next {
-                    self.on_the_way.push(Box::pin(carry(held)));
-                }
+        poll_fn(|cx| self.poll_settled(cx)).await
+    }
+
+    /// [`Self::settled`] for whoever polls.
+    pub fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Settled> {
+        let mut settled = Settled::default();
+        while let Poll::Ready(Some(arrived)) = self.on_the_way.poll_next_unpin(cx) {
+            settled.events += 1;
+            settled.gaps += usize::from(&*arrived.route.kind == GAP);
+            let next = arrived.lane.and_then(|lane| self.lanes.leave(lane));
+            if let Some(held) = next {
+                self.on_the_way.push(Box::pin(carry(held)));
             }
-            if settled.events == 0 {
-                return Poll::Pending;
-            }
-            Poll::Ready(settled)
-        })
-        .await
+        }
+        if settled.events == 0 {
+            return Poll::Pending;
+        }
+        Poll::Ready(settled)
     }
 
     /// Carries until nothing is left: before the lease is given back. Cancel safe.

@@ -15,8 +15,10 @@ mod gateway;
 mod lanes;
 pub mod metrics;
 mod route;
+mod split;
 
 pub use account::{Inbound, Options, Settled};
 pub use gateway::Gateway;
 pub use lanes::Order;
 pub use route::{Alone, Echoed, Surroundings};
+pub use split::{Carrier, Intake};
