@@ -37,6 +37,10 @@ enum Command {
     Plugin(plugin::Command),
     /// Say what an error code means and what to do about it.
     Explain(explain::Args),
+    /// Become a program that dies with the process that asked for it.
+    #[cfg(feature = "demo")]
+    #[command(name = demo::watched::SUBCOMMAND, hide = true)]
+    DemoServer(demo::watched::WatchedArgs),
 }
 
 /// What a finished command tells the shell.
@@ -68,6 +72,11 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Plugin(command) => plugin::run(command, &mut output),
         Command::Explain(args) => explain::run(&args, &mut output),
+        #[cfg(feature = "demo")]
+        Command::DemoServer(args) => {
+            eprintln!("error: {}", demo::watched::run(&args));
+            Ok(Exit::Refused)
+        }
     };
     match done.and_then(|exit| output.finish().map(|()| exit)) {
         Ok(exit) => exit.into(),
