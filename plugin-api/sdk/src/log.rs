@@ -53,7 +53,12 @@ fn forward_panic(panic: &PanicHookInfo<'_>) -> bool {
     let Some(link) = scope::current().filter(|link| !link.is_closed()) else {
         return false;
     };
-    let backtrace = std::backtrace::Backtrace::force_capture().to_string();
+    // An interpreter takes many seconds to name the frames.
+    let backtrace = if cfg!(miri) {
+        String::new()
+    } else {
+        std::backtrace::Backtrace::force_capture().to_string()
+    };
     let thread = std::thread::current();
     send(
         &link,

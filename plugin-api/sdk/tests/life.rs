@@ -160,6 +160,15 @@ fn drain_says_what_is_still_open() {
 }
 
 #[test]
+fn drain_does_not_wait_for_what_a_panic_ended() {
+    let (mock, _) = started("life-drain-panic");
+    mock.execute(doing("panic_when_draining"));
+    mock.stays("it waits", A_WHILE, |seen| seen.completions.is_empty());
+    assert!(mock.drain(60_000) > 0);
+    only_panicked(mock);
+}
+
+#[test]
 fn drain_ends_a_back_off() {
     let (mock, provider) = started("life-drain-backoff");
     mock.wait_state(State::ONLINE, SOON);

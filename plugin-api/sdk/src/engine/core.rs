@@ -55,11 +55,13 @@ impl Core {
         self.is_poisoned.load(Ordering::Acquire)
     }
 
-    /// Nothing of the adapter is to run any more; true the first time.
-    pub(crate) fn poison(&self) -> bool {
-        let is_first = !self.is_poisoned.swap(true, Ordering::AcqRel);
+    /// Nothing of the adapter is to run any more.
+    pub(crate) fn poison(&self) {
+        self.is_poisoned.store(true, Ordering::Release);
         self.inbox.signal();
-        is_first
+        // A drain waits for nothing any more. Under the lock, so that it cannot miss this between looking and waiting.
+        drop(lock(&self.progress));
+        self.changed.notify_all();
     }
 
     /// Stops reading and waits until nothing is open; answers what still is.
@@ -73,7 +75,7 @@ impl Core {
                 return 0;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || self.is_poisoned() {
                 return progress.open.unwrap_or(1);
             }
             progress = self

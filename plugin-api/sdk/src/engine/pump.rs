@@ -173,7 +173,7 @@ async fn execute(local: Rc<Local>, handler: Rc<dyn Handler>, data: CommandData, 
     match ended {
         Some(Some(Ok(outcome))) => local.commands.complete(id, outcome),
         Some(Some(Err(payload))) => {
-            crate::ffi::guard::forget_payload(payload);
+            crate::ffi::guard::drop_payload(payload);
             local.commands.end(id, End::Panic);
             local.core.poison();
         }

@@ -2,7 +2,7 @@
 
 use super::local::Local;
 use super::scope;
-use crate::ffi::guard::forget_payload;
+use crate::ffi::guard::drop_payload;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -29,7 +29,7 @@ impl Supervised {
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(value) => Some(value),
             Err(payload) => {
-                forget_payload(payload);
+                drop_payload(payload);
                 local.core.poison();
                 None
             }

@@ -16,13 +16,15 @@ pub(crate) fn guarded(link: Option<&Arc<HostLink>>, body: impl FnOnce() -> Statu
     match caught {
         Ok(status) => status,
         Err(payload) => {
-            forget_payload(payload);
+            drop_payload(payload);
             Status::E_PANIC
         }
     }
 }
 
-/// The payload of a panic may itself panic when dropped; a few leaked bytes are better than an abort.
-pub(crate) fn forget_payload(payload: Box<dyn std::any::Any + Send>) {
-    std::mem::forget(payload);
+/// Drops the payload of a panic. Its destructor is foreign code and may panic in turn; what that leaves is leaked.
+pub(crate) fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
 }

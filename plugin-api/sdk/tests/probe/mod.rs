@@ -304,6 +304,10 @@ impl Probe {
                 command.sent();
                 panic!("the command said so")
             }
+            "panic_when_draining" => {
+                cx.draining().await;
+                panic!("the drain said so")
+            }
             "panic_in_task" => {
                 cx.spawn(async { panic!("the task said so") });
                 std::future::pending().await
