@@ -128,6 +128,7 @@ async fn a_letter_that_a_message_does_not_hold_names_an_object() {
     world.emit(1, &facts, payload.clone()).await;
     let letter = letter(&world).await;
     check(&letter, "payload_too_large", "invalid", "1");
+    assert_eq!(header(&letter, "Im-Dlq-Subject"), Some(SUBJECT));
     assert_eq!(letter.payload.len(), 0);
     let id = header(&letter, "Nats-Msg-Id").unwrap();
     let name = format!("dlq.{id}");

@@ -9,7 +9,7 @@ use im_bridge::bus::kv::Bucket;
 use im_bridge::bus::{Bus, Hold};
 use im_bridge::loader::host::KvRequest;
 use im_bridge_plugin_api::abi::{KV_ANY, KvVerb, Status};
-use im_bridge_test_harness::{Nats, eventually, stays};
+use im_bridge_test_harness::{Nats, WITHIN, eventually, stays};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -65,7 +65,7 @@ impl Owner {
     async fn ask(&self, ask: Ask<'_>) -> Answered {
         let (answers, mut arriving) = mpsc::channel(1);
         self.ask_later(0, &answers, ask);
-        arriving.recv().await.unwrap().1
+        next(&mut arriving).await.1
     }
 
     async fn put(&self, key: &str, revision: u64, value: &str) -> (Status, u64) {
@@ -108,6 +108,11 @@ impl Owner {
             serde_json::from_slice(&value).unwrap();
         listed.keys().cloned().collect()
     }
+}
+
+async fn next(arriving: &mut mpsc::Receiver<(u64, Answered)>) -> (u64, Answered) {
+    let arrived = tokio::time::timeout(WITHIN, arriving.recv()).await;
+    arrived.expect("no answer in time").unwrap()
 }
 
 #[derive(Clone, Copy)]
@@ -322,7 +327,7 @@ async fn after_the_lease_is_lost_everything_is_closed_also_what_waits() {
     .await;
     owner.hold.end();
     for _ in 0..10 {
-        assert_eq!(arriving.recv().await.unwrap().1.0, Status::E_CLOSED);
+        assert_eq!(next(&mut arriving).await.1.0, Status::E_CLOSED);
     }
     let read = owner
         .ask(Ask {
@@ -354,10 +359,10 @@ async fn writes_wait_for_a_server_that_is_away_and_keep_their_order() {
     );
     nats.restart();
     for wanted in 0..20 {
-        let (number, (status, ..)) = arriving.recv().await.unwrap();
+        let (number, (status, ..)) = next(&mut arriving).await;
         assert_eq!((number, status), (wanted, Status::OK));
     }
-    assert_eq!(arriving.recv().await.unwrap().1.2, "19");
+    assert_eq!(next(&mut arriving).await.1.2, "19");
     assert_eq!(
         plain(&bus, 2).await.get("cursor").await.as_deref(),
         Some("19")
@@ -386,11 +391,11 @@ async fn too_much_is_refused_and_the_rest_goes_on() {
     for number in 0..100 {
         owner.ask_later(number, &answers, put("cursor", KV_ANY, "1"));
     }
-    let (number, (status, ..)) = arriving.recv().await.unwrap();
+    let (number, (status, ..)) = next(&mut arriving).await;
     assert_eq!((number >= 64, status), (true, Status::E_RATE_LIMITED));
     nats.thaw();
     for _ in 1..100 {
-        arriving.recv().await.unwrap();
+        next(&mut arriving).await;
     }
     assert_eq!(owner.get("large/0").await.as_deref(), Some("small"));
 }

@@ -4,7 +4,7 @@ use crate::world::{World, json, message};
 use futures_util::StreamExt;
 use im_bridge::loader::host::EventFacts;
 use im_bridge_plugin_api::abi::Outcome;
-use im_bridge_test_harness::Nats;
+use im_bridge_test_harness::{Nats, WITHIN};
 use tokio::io::AsyncReadExt;
 
 async fn object(world: &World, name: &str) -> Vec<u8> {
@@ -96,13 +96,16 @@ async fn a_raw_frame_is_shown_and_not_stored() {
     let world = World::new(&nats).await;
     let client = world.bus.control.client();
     let mut frames = client.subscribe("im.v1.raw.acme.shop1").await.unwrap();
-    client.flush().await.unwrap();
+    // A round trip behind the subscription: then the server knows it.
+    let api = world.bus.control.api();
+    api.call::<serde_json::Value>("INFO", &()).await.unwrap();
     let facts = EventFacts {
         kind: "raw.frame",
         ..EventFacts::default()
     };
     world.emit(1, &facts, br#"{"raw":{}}"#.to_vec()).await;
-    let frame = frames.next().await.unwrap();
+    let frame = tokio::time::timeout(WITHIN, frames.next()).await;
+    let frame = frame.unwrap().unwrap();
     let body: serde_json::Value = serde_json::from_slice(&frame.payload).unwrap();
     assert_eq!(body["type"], "im-bridge.evt.raw.frame.v1");
     assert_eq!(body["data"]["raw"], serde_json::json!({}));

@@ -131,9 +131,10 @@ impl Inbound {
         if let Some(route) = self.routes.get(kind) {
             return Arc::clone(route);
         }
-        let is_declared = event.defect() != Some(Misbehaviour::KindNotDeclared);
+        // With another defect the kind may be any text, and such must not fill the table.
+        let is_kind = matches!(event.defect(), None | Some(Misbehaviour::PayloadTooLarge));
         match kind.parse() {
-            Ok(parsed) if is_declared && event.defect().is_none() => {
+            Ok(parsed) if is_kind => {
                 let route = Arc::new(Route::new(&self.owner, &parsed, self.model));
                 self.routes.insert(kind.into(), Arc::clone(&route));
                 route

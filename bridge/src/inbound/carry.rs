@@ -242,7 +242,10 @@ impl Held {
 
     async fn violates(&self, span: &Trace, error: &ErrorObject) -> Outcome {
         let payload = &self.event.payload;
-        let subject = self.route.published.as_ref().map(|published| {
+        // Of a text that was cut no subject can be made.
+        let is_whole = self.event.defect() != Some(Misbehaviour::BadText);
+        let published = self.route.published.as_ref().filter(|_| is_whole);
+        let subject = published.map(|published| {
             let token = channel_token(self.event.channel());
             format!("{}{token}", published.subject_prefix)
         });
