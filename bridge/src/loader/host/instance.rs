@@ -20,7 +20,7 @@ use super::mailbox::Inbox;
 use super::messages::{Call, Command, Fault};
 use super::misbehaviour::Misbehaviour;
 use super::plugin::Plugin;
-use super::shared::{Options, Phase, Shared, retire};
+use super::shared::{Options, Phase, Shared, abandon, retire};
 use super::webhook::{WebhookReply, WebhookRequest};
 use super::{misbehaviour, table};
 use bytes::Bytes;
@@ -95,8 +95,7 @@ impl Instance {
         if let Err(error) = created.and_then(|created| created) {
             shared.gate.shut();
             if matches!(error, CallError::Panicked(_)) {
-                // Half made: whatever is left of it may still know its context.
-                std::mem::forget(Arc::clone(&shared));
+                abandon(shared); // half made: whatever is left of it may still know its context
             } else {
                 retire(shared);
             }

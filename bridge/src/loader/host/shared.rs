@@ -215,8 +215,9 @@ impl Shared {
         self.close_queue();
         self.close_webhooks();
         STUCK.fetch_add(1, Ordering::AcqRel);
-        // The adapter may use its context at any time from now on: this count is never given back.
-        std::mem::forget(self.arc());
+        if let Some(me) = self.arc() {
+            abandon(me);
+        }
         self.tell_fault(Fault::Stuck(call));
     }
 
@@ -355,6 +356,16 @@ impl AsRef<Mailbox> for Shared {
     fn as_ref(&self) -> &Mailbox {
         &self.mailbox
     }
+}
+
+/// Keeps an instance's memory for ever: the adapter may use its context at any time.
+pub(super) fn abandon(shared: Arc<Shared>) {
+    static ABANDONED: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
+    // A list and not a forgotten count, so that tools that look for leaks know it is meant.
+    ABANDONED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(shared);
 }
 
 /// Keeps a finished instance's memory for a while: an adapter that left a thread behind may still call.
