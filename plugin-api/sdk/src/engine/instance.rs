@@ -66,7 +66,8 @@ pub(crate) async fn live(core: Arc<Core>, boot: Boot) {
     if let Some(mut tasks) = local.end() {
         tasks.shutdown().await;
     }
-    if core.is_poisoned() && !core.is_stopping() {
+    // Also while stopping: the host counts it as a fault all the same.
+    if core.is_poisoned() {
         tell_panicked(&core);
     }
     poll_fn(|cx| {
