@@ -8,7 +8,7 @@
 use crate::bus::ack::{MESSAGE_ID, Refusal};
 use crate::bus::blobs::{BlobError, Blobs};
 use crate::bus::objects::{COMMAND_BYTES_MAX, Names};
-use crate::bus::{AckTable, Acked, Bus, Hold, Outgoing, Target};
+use crate::bus::{AckTable, Acked, Bus, Headers, Hold, Outgoing, Target};
 use async_nats::Subject;
 use bytes::Bytes;
 use im_bridge_sdk::model::{ErrorObject, Time};
@@ -47,7 +47,7 @@ pub struct Letter<'a> {
     pub first: Time,
     pub last: Time,
     /// The message's own, without its id.
-    pub headers: Vec<(&'static str, Box<str>)>,
+    pub headers: Headers,
     pub body: Body,
 }
 
@@ -75,19 +75,19 @@ impl DeadLetters {
     pub async fn put(&self, letter: Letter<'_>, hold: &Hold) -> bool {
         let mut headers = letter.headers.clone();
         if let Some(original) = &letter.original {
-            headers.push(("Im-Dlq-Subject", original.as_str().into()));
+            headers.push(("Im-Dlq-Subject".into(), original.as_str().into()));
         }
         headers.extend([
-            ("Im-Dlq-Code", letter.error.code.as_str().into()),
-            ("Im-Dlq-Error", error_header(letter.error).into()),
-            ("Im-Dlq-Attempts", letter.attempts.to_string().into()),
-            ("Im-Dlq-First", letter.first.to_string().into()),
-            ("Im-Dlq-Last", letter.last.to_string().into()),
+            ("Im-Dlq-Code".into(), letter.error.code.as_str().into()),
+            ("Im-Dlq-Error".into(), error_header(letter.error).into()),
+            ("Im-Dlq-Attempts".into(), letter.attempts.to_string().into()),
+            ("Im-Dlq-First".into(), letter.first.to_string().into()),
+            ("Im-Dlq-Last".into(), letter.last.to_string().into()),
         ]);
         let body = match letter.body {
             Body::Message(body) => body,
             Body::Payload(body) => {
-                headers.push(("Im-Dlq-Body", "payload".into()));
+                headers.push(("Im-Dlq-Body".into(), "payload".into()));
                 body
             }
         };
@@ -132,7 +132,7 @@ impl DeadLetters {
         let name = format!("dlq.{}", message.message_id);
         self.blobs.put(&name, &message.payload, hold).await?;
         let urn = format!("urn:im-bridge:blob:{name}");
-        message.headers.push(("Im-Dlq-Ref", urn.into()));
+        message.headers.push(("Im-Dlq-Ref".into(), urn.into()));
         message.payload = Bytes::new();
         Ok(())
     }

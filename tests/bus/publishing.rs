@@ -16,7 +16,7 @@ pub fn outgoing(lane: usize, number: usize, payload: &str) -> Outgoing {
     Outgoing {
         subject: format!("im.v1.evt.acme.a.message.created.lane{lane}").into(),
         message_id: format!("{lane}-{number}").into(),
-        headers: vec![("Content-Type", "application/cloudevents+json".into())],
+        headers: vec![("Content-Type".into(), "application/cloudevents+json".into())],
         payload: payload.to_owned().into(),
         stream: Target {
             name: "IM_EVT".into(),

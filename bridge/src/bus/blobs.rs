@@ -6,7 +6,7 @@
 //!
 //! Not here: reading. Readers use the object store of their client library, which checks the digest.
 
-use super::ack::{AckTable, Acked, Outgoing, Refusal, Target};
+use super::ack::{AckTable, Acked, Headers, Outgoing, Refusal, Target};
 use super::api::{Api, ApiError, Which};
 use super::connect::Bus;
 use super::hold::Hold;
@@ -90,7 +90,7 @@ impl Blobs {
             "digest": format!("SHA-256={}", URL_SAFE.encode(digest(&SHA256, bytes))),
             "options": { "max_chunk_size": CHUNK_BYTES },
         });
-        let rollup = vec![("Nats-Rollup", "sub".into())];
+        let rollup = vec![("Nats-Rollup".into(), "sub".into())];
         self.store(&description, number, rollup, about.to_string().into(), hold)
             .await
     }
@@ -99,7 +99,7 @@ impl Blobs {
         &self,
         subject: &str,
         id: String,
-        headers: Vec<(&'static str, Box<str>)>,
+        headers: Headers,
         payload: Bytes,
         hold: &Hold,
     ) -> Result<(), BlobError> {

@@ -34,6 +34,8 @@ pub struct Delivered {
     pub subject: Subject,
     /// Its sequence in the stream: its identity, also when it comes again.
     pub sequence: u64,
+    /// When the stream stored it, in Unix milliseconds.
+    pub stored_ms: i64,
     /// How often it was delivered by this consumer.
     pub count: u64,
     pub headers: HeaderMap,
@@ -144,6 +146,7 @@ impl ShardConsumer {
             return Some(Delivered {
                 subject: message.subject,
                 sequence: delivery.stream_sequence,
+                stored_ms: delivery.stored_ms,
                 count: delivery.count,
                 headers: message.headers.unwrap_or_default(),
                 payload: message.payload,

@@ -28,7 +28,7 @@ pub mod subjects;
 pub mod token;
 pub mod watch;
 
-pub use ack::{AckTable, Acked, Outgoing, Target};
+pub use ack::{AckTable, Acked, Headers, Outgoing, Target};
 pub use connect::{Bus, Settings};
 pub use hold::Hold;
 pub use shard::Shard;

@@ -143,6 +143,8 @@ pub(super) struct Delivery {
     pub(super) count: u64,
     pub(super) stream_sequence: u64,
     pub(super) consumer_sequence: u64,
+    /// When the stream stored it, in Unix milliseconds.
+    pub(super) stored_ms: i64,
     /// Messages that the consumer has after this one.
     pub(super) pending: u64,
 }
@@ -161,6 +163,7 @@ impl Delivery {
             count: number(0)?,
             stream_sequence: number(1)?,
             consumer_sequence: number(2)?,
+            stored_ms: i64::try_from(number(3)? / 1_000_000).ok()?,
             pending: number(4)?,
         })
     }
@@ -176,6 +179,7 @@ mod tests {
             count: 2,
             stream_sequence: 100,
             consumer_sequence: 7,
+            stored_ms: 1_700_000_000_000,
             pending: 3,
         };
         for reply in [

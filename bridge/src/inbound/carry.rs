@@ -7,7 +7,7 @@ use super::lanes::Lane;
 use super::route::{Published, Route};
 use crate::bus::ack::Refusal;
 use crate::bus::blobs::BlobError;
-use crate::bus::{Acked, Outgoing};
+use crate::bus::{Acked, Headers, Outgoing};
 use crate::dead_letter::{Body, Letter};
 use crate::envelope::{DATA_BYTES_MAX, Data, EnvelopeError, EventAttributes, traceparent};
 use crate::loader::host::{InboundEvent, Misbehaviour};
@@ -222,7 +222,7 @@ impl Held {
         let mut map = HeaderMap::new();
         map.insert(crate::bus::ack::MESSAGE_ID, parcel.id.as_str());
         for (name, value) in headers(span) {
-            map.insert(name, &*value);
+            map.insert(&*name, &*value);
         }
         let subject = owner.gateway.subjects.raw(&owner.account);
         let sent = owner
@@ -332,12 +332,12 @@ impl Held {
     }
 }
 
-fn headers(span: &Trace) -> Vec<(&'static str, Box<str>)> {
+fn headers(span: &Trace) -> Headers {
     let (name, value) = CONTENT_TYPE;
     let mut headers = Vec::with_capacity(2);
-    headers.push((name, value.into()));
+    headers.push((name.into(), value.into()));
     if let Some(context) = traceparent(span) {
-        headers.push((TRACEPARENT, context.into()));
+        headers.push((TRACEPARENT.into(), context.into()));
     }
     headers
 }

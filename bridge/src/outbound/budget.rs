@@ -44,6 +44,14 @@ impl Bucket {
     }
 }
 
+/// What a command has to wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wait {
+    pub after: Duration,
+    /// Every command of the account does.
+    pub is_account: bool,
+}
+
 /// The budget of one account.
 #[derive(Debug)]
 pub struct Budget {
@@ -66,23 +74,46 @@ impl Budget {
         }
     }
 
-    /// Takes one for this command, or says how long to wait; nothing is taken then.
-    pub fn take(&mut self, command: &str, now: Instant) -> Result<(), Duration> {
-        let mut buckets: Vec<&mut Bucket> = self
-            .all
-            .iter_mut()
-            .chain(self.by_command.get_mut(command))
-            .collect();
-        buckets.iter_mut().for_each(|bucket| bucket.fill(now));
-        let wait = buckets
+    /// Takes other paces; a bucket whose pace stays keeps what it has.
+    pub fn set(&mut self, all: Option<Pace>, by_command: &[(Box<str>, Pace)], now: Instant) {
+        let fits = |bucket: &Bucket, pace: Pace| bucket.pace == pace;
+        self.all = all.map(|pace| match self.all.take() {
+            Some(bucket) if fits(&bucket, pace) => bucket,
+            _ => Bucket::new(pace, now),
+        });
+        let mut former = std::mem::take(&mut self.by_command);
+        self.by_command = by_command
             .iter()
-            .map(|bucket| bucket.wait())
-            .max()
-            .unwrap_or_default();
-        if !wait.is_zero() {
-            return Err(wait);
+            .map(|(name, pace)| {
+                let kept = former.remove(name).filter(|bucket| fits(bucket, *pace));
+                (
+                    name.clone(),
+                    kept.unwrap_or_else(|| Bucket::new(*pace, now)),
+                )
+            })
+            .collect();
+    }
+
+    /// Takes one for this command, or says how long to wait; nothing is taken then.
+    pub fn take(&mut self, command: &str, now: Instant) -> Result<(), Wait> {
+        let mut own = self.by_command.get_mut(command);
+        let wait_of = |bucket: Option<&mut Bucket>| {
+            bucket.map_or(Duration::ZERO, |bucket| {
+                bucket.fill(now);
+                bucket.wait()
+            })
+        };
+        let of_all = wait_of(self.all.as_mut());
+        let of_own = wait_of(own.as_deref_mut());
+        if !of_all.is_zero() || !of_own.is_zero() {
+            return Err(Wait {
+                after: of_all.max(of_own),
+                is_account: of_all >= of_own,
+            });
         }
-        buckets.iter_mut().for_each(|bucket| bucket.tokens -= 1.0);
+        for bucket in self.all.iter_mut().chain(own) {
+            bucket.tokens -= 1.0;
+        }
         Ok(())
     }
 }
@@ -103,7 +134,11 @@ mod tests {
         for _ in 0..3 {
             assert!(budget.take("message.send", start).is_ok());
         }
-        let wait = budget.take("message.send", start).unwrap_err();
+        let Wait {
+            after: wait,
+            is_account,
+        } = budget.take("message.send", start).unwrap_err();
+        assert!(is_account);
         assert!(
             wait >= Duration::from_millis(500) && wait < Duration::from_millis(520),
             "{wait:?}"
@@ -121,7 +156,7 @@ mod tests {
         };
         let mut budget = Budget::new(Some(SLOW), [("message.recall".into(), own)], start);
         assert!(budget.take("message.recall", start).is_ok());
-        assert!(budget.take("message.recall", start).is_err());
+        assert!(!budget.take("message.recall", start).unwrap_err().is_account);
         assert!(budget.take("message.send", start).is_ok());
         assert!(
             budget.take("message.send", start).is_ok(),

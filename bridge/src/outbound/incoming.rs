@@ -6,7 +6,7 @@
 use super::Fail;
 use crate::bus::api::header;
 use async_nats::HeaderMap;
-use im_bridge_sdk::model::{Command, ErrorCode, Options, Time, strict};
+use im_bridge_sdk::model::{ErrorCode, Options, Time, strict};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -73,11 +73,11 @@ struct Parts<'a> {
     options: Option<&'a RawValue>,
 }
 
-/// Reads envelope and data of a message on the subject of `command`.
+/// Reads envelope and data of a message on the subject of `command`, which need not be one that is known.
 ///
 /// An error still comes with the attributes as far as they could be read, so that it can be answered.
 pub fn read(
-    command: Command,
+    command: &str,
     headers: Option<&HeaderMap>,
     body: &[u8],
     fallback: Fallback<'_>,
@@ -138,7 +138,7 @@ fn bad_request(problem: impl Into<String>) -> Fail {
     Fail::certain(ErrorCode::BadRequest, problem)
 }
 
-fn structured(command: Command, body: &[u8], attributes: &mut Attributes) -> Result<Data, Fail> {
+fn structured(command: &str, body: &[u8], attributes: &mut Attributes) -> Result<Data, Fail> {
     let read: Structured<'_> = serde_json::from_slice(body)
         .map_err(|error| bad_request(format!("the body is no CloudEvent: {error}")))?;
     let missing = [
@@ -172,7 +172,7 @@ fn structured(command: Command, body: &[u8], attributes: &mut Attributes) -> Res
 }
 
 fn binary(
-    command: Command,
+    command: &str,
     body: &[u8],
     headers: Option<&HeaderMap>,
     attributes: &mut Attributes,
@@ -200,7 +200,7 @@ fn binary(
     data(body)
 }
 
-fn fits(command: Command, kind: Option<&str>) -> Result<(), Fail> {
+fn fits(command: &str, kind: Option<&str>) -> Result<(), Fail> {
     let expected = format!("im-bridge.cmd.{command}.v1");
     match kind {
         Some(kind) if kind != expected => {

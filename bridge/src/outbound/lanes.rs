@@ -7,6 +7,7 @@
 //! Pure: time is passed in, nothing here waits. Not here: what a command is, the pace (`budget`), bounds on what waits
 //! (whoever pushes).
 
+use super::check::Target;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use std::time::Instant;
 pub enum LaneKey {
     /// Of a channel, by its exact native id.
     Channel(Box<str>),
+    /// Of a user whose channel is being found.
+    User(Box<str>),
     /// Of one command that names no channel.
     Alone(u64),
 }
@@ -66,11 +69,12 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Puts a command at the end of its channel's lane.
-    pub fn push(&mut self, channel: Option<&str>, item: T) {
-        let key = match channel {
-            Some(channel) => LaneKey::Channel(channel.into()),
-            None => {
+    /// Puts a command at the end of its lane.
+    pub fn push(&mut self, target: &Target, item: T) {
+        let key = match target {
+            Target::Channel(channel) => LaneKey::Channel(channel.as_str().into()),
+            Target::User(user) => LaneKey::User(user.as_str().into()),
+            Target::Nothing => {
                 self.alone += 1;
                 LaneKey::Alone(self.alone)
             }
@@ -82,8 +86,8 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// The next command to go; its lane is closed until [`Self::done`] or [`Self::again`].
-    pub fn next(&mut self, now: Instant) -> Option<(LaneKey, T)> {
+    /// What [`Self::next`] would take.
+    pub fn head(&mut self, now: Instant) -> Option<&T> {
         if self.out >= self.out_max || self.paused_until.is_some_and(|until| until > now) {
             return None;
         }
@@ -92,19 +96,30 @@ impl<T> Lanes<T> {
             self.timed.remove(&(due, key.clone()));
             self.ready.push_back(key);
         }
+        self.lanes.get(self.ready.front()?)?.waiting.front()
+    }
+
+    /// The next command to go; its lane is closed until [`Self::done`] or [`Self::again`].
+    pub fn next(&mut self, now: Instant) -> Option<(LaneKey, T)> {
+        self.head(now)?;
         let key = self.ready.pop_front()?;
-        let lane = self
-            .lanes
-            .get_mut(&key)
-            .expect("a ready lane holds something");
-        let item = lane
-            .waiting
-            .pop_front()
-            .expect("a ready lane holds something");
+        let lane = self.lanes.get_mut(&key)?;
+        let item = lane.waiting.pop_front()?;
         lane.is_out = true;
         lane.not_before = None;
         self.out += 1;
         Some((key, item))
+    }
+
+    /// The lane of [`Self::head`] waits until then.
+    pub fn put_off(&mut self, not_before: Instant) {
+        let Some(key) = self.ready.pop_front() else {
+            return;
+        };
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.not_before = Some(not_before);
+            self.timed.insert((not_before, key));
+        }
     }
 
     /// The command that is out has ended.
@@ -141,6 +156,9 @@ impl<T> Lanes<T> {
 
     /// When [`Self::next`] may have an answer that it has not now, but for a command that comes back.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        if self.out >= self.out_max {
+            return None;
+        }
         let head = if self.ready.is_empty() {
             self.timed.first().map(|(due, _)| *due)
         } else {
@@ -170,6 +188,16 @@ impl<T> Lanes<T> {
         taken
     }
 
+    /// Whether anything of this lane waits or is out.
+    pub fn has(&self, key: &LaneKey) -> bool {
+        self.lanes.contains_key(key)
+    }
+
+    /// All that wait, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.lanes.values().flat_map(|lane| &lane.waiting)
+    }
+
     /// Commands that wait.
     pub fn waiting(&self) -> usize {
         self.lanes.values().map(|lane| lane.waiting.len()).sum()
@@ -192,12 +220,16 @@ mod tests {
     use std::collections::HashMap;
     use std::time::Duration;
 
+    fn channel(id: &str) -> Target {
+        Target::Channel(id.to_owned())
+    }
+
     #[test]
     fn a_channel_has_one_command_out_and_channels_run_side_by_side() {
         let now = Instant::now();
         let mut lanes = Lanes::new(8);
         for (channel, item) in [("a", 1), ("a", 2), ("b", 3)] {
-            lanes.push(Some(channel), item);
+            lanes.push(&Target::Channel(channel.to_owned()), item);
         }
         let (a, first) = lanes.next(now).unwrap();
         let (_, third) = lanes.next(now).unwrap();
@@ -211,8 +243,8 @@ mod tests {
     fn a_retry_keeps_its_place_and_its_time() {
         let now = Instant::now();
         let mut lanes = Lanes::new(8);
-        lanes.push(Some("a"), 1);
-        lanes.push(Some("a"), 2);
+        lanes.push(&channel("a"), 1);
+        lanes.push(&channel("a"), 2);
         let (key, item) = lanes.next(now).unwrap();
         let due = now + Duration::from_secs(1);
         lanes.again(&key, item, due);
@@ -225,7 +257,7 @@ mod tests {
     fn a_pause_holds_every_lane_and_ends() {
         let now = Instant::now();
         let mut lanes = Lanes::new(8);
-        lanes.push(None, 1);
+        lanes.push(&Target::Nothing, 1);
         let until = now + Duration::from_secs(2);
         lanes.pause(until);
         assert!(lanes.next(now).is_none());
@@ -237,7 +269,7 @@ mod tests {
     fn commands_without_a_channel_run_beside_the_lanes_within_the_bound() {
         let now = Instant::now();
         let mut lanes = Lanes::new(2);
-        (0..3).for_each(|item| lanes.push(None, item));
+        (0..3).for_each(|item| lanes.push(&Target::Nothing, item));
         let (key, _) = lanes.next(now).unwrap();
         assert!(lanes.next(now).is_some());
         assert!(lanes.next(now).is_none(), "two are out");
@@ -263,7 +295,7 @@ mod tests {
                     let channel = random.u8(..6);
                     let number = pushed.entry(channel).or_default();
                     *number += 1;
-                    lanes.push(Some(&channel.to_string()), (channel, *number));
+                    lanes.push(&Target::Channel(channel.to_string()), (channel, *number));
                 }
                 1 => out.extend(lanes.next(now)),
                 2 if !out.is_empty() => {
@@ -285,7 +317,7 @@ mod tests {
     fn what_is_extracted_is_gone_and_the_rest_keeps_its_order() {
         let now = Instant::now();
         let mut lanes = Lanes::new(8);
-        (0..6).for_each(|item| lanes.push(Some("a"), item));
+        (0..6).for_each(|item| lanes.push(&channel("a"), item));
         let mut odd = lanes.extract(|item| item % 2 == 1);
         odd.sort_unstable();
         assert_eq!(odd, [1, 3, 5]);

@@ -3,14 +3,41 @@
 //! A command is effected once: its key is claimed before the adapter gets it, and what may have happened is never simply
 //! done again. In order within a channel, channels side by side. Nothing is guessed: what nobody knows is `unknown`.
 //!
-//! Reading order: `incoming` (what arrived), `check` (may it be done), `ledger` (was it done), `lanes` and `budget` (when).
+//! Reading order: `incoming` (what arrived), `check` (may it be done), `ledger` (was it done), `lanes` and `budget`
+//! (when), `flow` (one command's way), `answer` (how its end is told), `queue` (all commands of one account), `shard`
+//! and `requests` (where commands come from).
 //!
-//! Not here: the adapter's side (`loader::host`), what results look like on the wire (`envelope`).
+//! Not here: the adapter's side (`account`, `loader::host`), what results look like on the wire (`envelope`).
 
+mod account;
+mod address;
+mod answer;
+mod batch;
 pub mod budget;
 pub mod check;
+mod desk;
+mod flow;
+mod gateway;
+mod hands;
+mod in_hand;
 pub mod incoming;
 pub mod lanes;
+pub mod ledger;
+pub mod metrics;
+mod outcome;
+mod queue;
+mod requests;
+mod shard;
+mod work;
+
+pub use account::{Options, Outbound};
+pub use desk::{Echoes, Sent};
+pub use gateway::Gateway;
+pub use hands::{Hands, View};
+pub use in_hand::InHand;
+pub use queue::{IN_HAND_BYTES_MAX, IN_HAND_MAX, REQUESTS_MAX};
+pub use requests::{Core, Requests};
+pub use shard::{Accounts, Commands, UNKNOWN_ACCOUNT_WITHIN};
 
 use im_bridge_sdk::model::{ErrorCode, ErrorObject};
 

@@ -18,7 +18,7 @@ fn send(
     Result<super::incoming::Data, Fail>,
 ) {
     read(
-        Command::MessageSend,
+        Command::MessageSend.as_str(),
         None,
         body.to_string().as_bytes(),
         NOBODY,
@@ -70,7 +70,7 @@ fn binary_mode_takes_attributes_from_headers_of_any_case() {
     headers.insert("Traceparent", "00-bb");
     let body = json!({"idempotency_key": "k", "params": text_message()}).to_string();
     let (attributes, data) = read(
-        Command::MessageSend,
+        Command::MessageSend.as_str(),
         Some(&headers),
         body.as_bytes(),
         NOBODY,
@@ -85,7 +85,12 @@ fn binary_mode_takes_attributes_from_headers_of_any_case() {
 
 #[test]
 fn without_any_name_a_durable_command_has_its_place_in_the_stream() {
-    let (attributes, data) = read(Command::ChannelList, None, br#"{"params":{}}"#, NOBODY);
+    let (attributes, data) = read(
+        Command::ChannelList.as_str(),
+        None,
+        br#"{"params":{}}"#,
+        NOBODY,
+    );
     data.unwrap();
     assert_eq!(attributes.id, "seq-7");
 }
@@ -124,7 +129,7 @@ fn what_cannot_be_a_command_is_a_bad_request() {
             "`source` is missing",
         ),
     ] {
-        let (_, data) = read(Command::MessageSend, None, body.as_bytes(), NOBODY);
+        let (_, data) = read(Command::MessageSend.as_str(), None, body.as_bytes(), NOBODY);
         let (code, _, message) = fail(data);
         assert_eq!(code, "bad_request", "{body}");
         assert!(message.contains(expected), "{body}: {message}");
@@ -183,7 +188,7 @@ fn ranges_are_checked_with_their_place() {
         ),
     ] {
         let body = json!({"params": params}).to_string();
-        let (_, data) = read(command, None, body.as_bytes(), NOBODY);
+        let (_, data) = read(command.as_str(), None, body.as_bytes(), NOBODY);
         let Fail(error) = check::params(command, &data.unwrap()).expect_err(&body);
         assert_eq!(
             (error.code.as_str(), error.path.as_deref()),
@@ -242,7 +247,7 @@ fn what_the_provider_cannot_carry_is_refused_before_it_is_asked() {
         assert_eq!(code.as_deref(), expected, "{segments} {options}");
     }
     let (_, data) = read(
-        Command::MessageRecall,
+        Command::MessageRecall.as_str(),
         None,
         br#"{"params":{"channel_id":"c","message_id":"m"}}"#,
         NOBODY,

@@ -18,6 +18,7 @@ use async_nats::{Client, HeaderMap, Message, PublishErrorKind, StatusCode, Subje
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use table::ODD_ERRORS_MAX;
@@ -44,6 +45,9 @@ pub struct Target {
     pub duplicate_window: Duration,
 }
 
+/// Lines of a message's header. One name may stand more than once.
+pub type Headers = Vec<(Cow<'static, str>, Box<str>)>;
+
 /// A message to store.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -51,7 +55,7 @@ pub struct Outgoing {
     /// The same for every attempt and every observer of the same thing.
     pub message_id: Box<str>,
     /// All but the id.
-    pub headers: Vec<(&'static str, Box<str>)>,
+    pub headers: Headers,
     pub payload: Bytes,
     pub stream: Target,
     /// While it is held the message is sent again; after that it is not.
@@ -63,8 +67,7 @@ impl Outgoing {
         let mut map = HeaderMap::new();
         map.insert(MESSAGE_ID, &*self.message_id);
         for (name, value) in &self.headers {
-            // One header may stand more than once.
-            map.append(*name, &**value);
+            map.append(&**name, &**value);
         }
         map
     }

@@ -1,0 +1,123 @@
+//! The commands of one account, seen from outside: a task that ends with the lease, and the way to it.
+//!
+//! Not here: what the task does (`queue`).
+
+use super::budget::Pace;
+use super::desk::{Desk, Echoes};
+use super::gateway::Gateway;
+use super::hands::Hands;
+use super::in_hand::InHand;
+use super::metrics::AccountFigures;
+use super::queue::Queue;
+use super::requests::{Asked, Core};
+use crate::bus::consumer::Delivered;
+use crate::bus::{Account, Hold, Kind};
+use crate::envelope::ModelMinor;
+use im_bridge_sdk::model::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// Arrivals on their way to the account's task, which only takes them.
+const ARRIVALS_MAX: usize = 512;
+/// What an account's commands need.
+pub struct Options {
+    pub account: Account,
+    /// The adapter's version of the event model.
+    pub model: ModelMinor,
+    /// The lease of the account's shard, and its epoch.
+    pub hold: Hold,
+    pub epoch: u64,
+    pub hands: Arc<Hands>,
+    /// Of the shard.
+    pub in_hand: Arc<InHand>,
+    pub core: Arc<dyn Core>,
+    /// How often a durable command is tried.
+    pub attempts_max: u32,
+    /// Patterns of methods that `native.call` may reach.
+    pub native_calls: Vec<Box<str>>,
+    /// Instead of the adapter's own.
+    pub rate: Option<Pace>,
+    pub rates: Vec<(Box<str>, Pace)>,
+}
+
+/// Something to do, as it arrived.
+pub(super) enum Arrival {
+    Durable(Box<Delivered>, Command),
+    /// A durable command whose name no version knows.
+    Strange(Box<Delivered>, Kind),
+    Asked(Box<Asked>),
+}
+
+/// An account's queue, seen from outside. Dropping it ends the queue at once; what was not acknowledged comes again.
+pub struct Outbound {
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) desk: Arc<Desk>,
+    ending: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Outbound {
+    /// Starts the account's task.
+    pub fn start(gateway: &Arc<Gateway>, options: Options) -> Self {
+        let (arrivals, arriving) = mpsc::channel(ARRIVALS_MAX);
+        let ending = watch::Sender::new(false);
+        let desk = Arc::new(Desk {
+            figures: gateway.figures().provider(&options.account.provider),
+            gateway: Arc::clone(gateway),
+            account: options.account,
+            model: options.model,
+            hold: options.hold,
+            epoch: options.epoch,
+            hands: options.hands,
+            in_hand: options.in_hand,
+            core: options.core,
+            account_figures: Arc::default(),
+            echoes: Arc::default(),
+            attempts_max: options.attempts_max,
+            native_calls: options.native_calls,
+            keys: Mutex::default(),
+        });
+        let queue = Queue::new(
+            Arc::clone(&desk),
+            (options.rate, options.rates),
+            arriving,
+            ending.subscribe(),
+        );
+        Self {
+            arrivals,
+            desk,
+            ending,
+            task: tokio::spawn(queue.run()),
+        }
+    }
+
+    pub fn account(&self) -> &Account {
+        &self.desk.account
+    }
+
+    /// Gauges of this account.
+    pub fn figures(&self) -> &Arc<AccountFigures> {
+        &self.desk.account_figures
+    }
+
+    /// Which command an event echoes.
+    pub fn echoes(&self) -> &Arc<Echoes> {
+        &self.desk.echoes
+    }
+
+    /// Begins nothing durable any more, finishes what is with the adapter, answers its requests; before the adapter is
+    /// drained and the lease given back. After `within` it ends anyway.
+    pub async fn end(mut self, within: Duration) {
+        self.ending.send_replace(true);
+        // Beyond its time the task is aborted with this value; a panic in it was told by the runtime.
+        let _ = tokio::time::timeout(within, &mut self.task).await;
+    }
+}

@@ -1,0 +1,119 @@
+//! What the commands of one account share while its shard is held: the account itself, its adapter, and the way out.
+
+use super::gateway::Gateway;
+use super::hands::Hands;
+use super::in_hand::InHand;
+use super::metrics::{AccountFigures, ProviderFigures};
+use super::requests::Core;
+use super::work::Work;
+use crate::bus::{Account, Hold};
+use crate::envelope::ModelMinor;
+use im_bridge_sdk::model::Capabilities;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Commands whose echo may still come, per account.
+const ECHOES_MAX: usize = 4_096;
+
+pub(super) struct Desk {
+    pub gateway: Arc<Gateway>,
+    pub account: Account,
+    pub model: ModelMinor,
+    pub hold: Hold,
+    pub epoch: u64,
+    pub hands: Arc<Hands>,
+    pub in_hand: Arc<InHand>,
+    pub core: Arc<dyn Core>,
+    pub figures: Arc<ProviderFigures>,
+    pub account_figures: Arc<AccountFigures>,
+    pub echoes: Arc<Echoes>,
+    /// How often a durable command is tried.
+    pub attempts_max: u32,
+    /// Patterns of methods that `native.call` may reach.
+    pub native_calls: Vec<Box<str>>,
+    /// Client references that are being worked on: from a command's turn until the ledger has its end.
+    pub keys: Mutex<HashSet<String>>,
+}
+
+impl Desk {
+    pub(super) fn capabilities(&self) -> Option<Arc<Capabilities>> {
+        self.hands.view().capabilities
+    }
+
+    /// False: another command with this key is being worked on.
+    pub(super) fn take_key(&self, work: &mut Work) -> bool {
+        let Some(key) = work.key_at(&self.account, self.key_chars()) else {
+            return true;
+        };
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if !keys.insert(key.client_ref.clone()) {
+            return false;
+        }
+        work.key_in_hand = Some(key.client_ref);
+        true
+    }
+
+    pub(super) fn free_key(&self, work: &mut Work) {
+        if let Some(key) = work.key_in_hand.take() {
+            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.remove(&key);
+        }
+    }
+
+    /// How long a reference of the provider's may be.
+    pub(super) fn key_chars(&self) -> usize {
+        self.capabilities().map_or(usize::MAX, |can| {
+            usize::try_from(can.limits.idempotency_key_chars).unwrap_or(usize::MAX)
+        })
+    }
+
+    pub(super) fn unresolved(&self, more: i64) {
+        let gauge = &self.account_figures.unresolved;
+        match more {
+            0 => {}
+            1.. => drop(gauge.fetch_add(more.unsigned_abs(), Ordering::Relaxed)),
+            _ => drop(gauge.fetch_sub(more.unsigned_abs(), Ordering::Relaxed)),
+        }
+    }
+}
+
+/// Commands by client reference, so that the event that echoes one can name it.
+#[derive(Debug, Default)]
+pub struct Echoes {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_ref: HashMap<Box<str>, Sent>,
+    /// In the order in which they were handed over: the first one goes first.
+    order: VecDeque<Box<str>>,
+}
+
+/// The command behind a client reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub command_id: Box<str>,
+    pub correlation_id: Option<Box<str>>,
+}
+
+impl Echoes {
+    pub(super) fn sent(&self, client_ref: &str, sent: Sent) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.by_ref.insert(client_ref.into(), sent).is_none() {
+            known.order.push_back(client_ref.into());
+        }
+        if known.order.len() > ECHOES_MAX
+            && let Some(first) = known.order.pop_front()
+        {
+            known.by_ref.remove(&first);
+        }
+    }
+
+    /// The command with this client reference, if this owner handed it over lately.
+    pub fn get(&self, client_ref: &str) -> Option<Sent> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.by_ref.get(client_ref).cloned()
+    }
+}

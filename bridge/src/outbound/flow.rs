@@ -1,0 +1,748 @@
+//! One command from its lane to its end: checked, claimed, handed over, and what follows from the answer.
+//!
+//! What may have happened is never simply done again: it is asked for where the provider can be asked, and unknown
+//! otherwise. Before a command is put off, the ledger says whether it may have happened, so that a crash meanwhile
+//! changes nothing.
+//!
+//! Not here: when a command goes (`queue`), how its end is told (`answer`).
+
+use super::Fail;
+use super::address;
+use super::answer::{Keep, Verdict};
+use super::check;
+use super::desk::{Desk, Sent};
+use super::hands::Handed;
+use super::ledger::{Claim, Held, LedgerError, Stored};
+use super::metrics::Hit;
+use super::outcome::Outcome;
+use super::work::{Key, Origin, What, Work};
+use crate::bus::clock::unix_ms;
+use crate::bus::kv::WriteError;
+use crate::loader::host::Command as HandedOver;
+use bytes::Bytes;
+use im_bridge_plugin_api::abi::Trace;
+use im_bridge_sdk::model::{
+    Command, Durable, ErrorClass, ErrorCode, ErrorObject, Level, ResultStatus,
+};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Longest time that an adapter gets for one command, however long the command itself may wait.
+const HANDED_OVER_FOR: Duration = Duration::from_secs(60);
+/// And for looking what became of one.
+const VERIFY_FOR: Duration = Duration::from_secs(30);
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_LAST: Duration = Duration::from_secs(60);
+
+/// What becomes of a command after its turn.
+pub(super) enum Act {
+    /// It ended.
+    Ended(Box<Verdict>),
+    /// Again, before everything behind it.
+    Again(Again),
+    /// Nothing may be done any more: the lease is lost.
+    Abandoned,
+}
+
+/// When, and what else waits until then.
+pub(super) struct Again {
+    pub after: Duration,
+    /// The provider said to slow down: the whole account does.
+    pub pauses_account: bool,
+}
+
+impl From<Verdict> for Act {
+    fn from(verdict: Verdict) -> Self {
+        Self::Ended(Box::new(verdict))
+    }
+}
+
+impl From<Fail> for Verdict {
+    fn from(fail: Fail) -> Self {
+        Self::error(fail.0)
+    }
+}
+
+/// 1, 2, 4 … 60 s.
+fn pause(tries: u32) -> Duration {
+    let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
+    PAUSE_FIRST.saturating_mul(factor).min(PAUSE_LAST)
+}
+
+impl Desk {
+    /// Does what a command asks, or finds out why not.
+    pub(super) async fn act(&self, work: &mut Work) -> Act {
+        if !self.hold.is_held() {
+            return Act::Abandoned;
+        }
+        let fit = match work.fail.clone() {
+            Some(fail) if Work::is_malformed(&fail) || !work.has_entry() => {
+                let mut verdict = Verdict::from(fail.clone());
+                verdict.is_dead = work.is_durable && Work::is_malformed(&fail);
+                return verdict.into();
+            }
+            Some(fail) => Err(fail),
+            None => self.fit(work),
+        };
+        if work.data.options.dry_run {
+            return match fit {
+                Ok(()) => Verdict::success(ResultStatus::Ok, None).into(),
+                Err(fail) => Verdict::from(fail).into(),
+            };
+        }
+        if !work.is_mutating() {
+            return match fit {
+                Ok(()) => self.ask(work).await,
+                Err(fail) => Verdict::from(fail).into(),
+            };
+        }
+        let Some(key) = work.key_at(&self.account, self.key_chars()) else {
+            return Verdict::error(core_error("a mutating command lost its key")).into();
+        };
+        match fit {
+            Ok(()) => self.claimed(work, &key).await,
+            Err(fail) => self.refused(work, &key, fail).await,
+        }
+    }
+
+    /// The command against what the account can, and the clock.
+    fn fit(&self, work: &Work) -> Result<(), Fail> {
+        let What::Command(command) = work.what else {
+            return Ok(());
+        };
+        let can = self
+            .capabilities()
+            .ok_or_else(|| Fail::certain(ErrorCode::NotConnected, "the adapter is not loaded"))?;
+        check::abilities(command, &work.data, &can)?;
+        if command == Command::NativeCall {
+            let method = work.data.params["method"].as_str().unwrap_or_default();
+            if !self
+                .native_calls
+                .iter()
+                .any(|pattern| matches(pattern, method))
+            {
+                let text = "the account's `bridge.native_calls` does not allow this method";
+                return Err(Fail::certain(ErrorCode::PermissionDenied, text).at("/params/method"));
+            }
+        }
+        if work.is_expired() {
+            return Err(expired());
+        }
+        Ok(())
+    }
+
+    /// It will not be carried out; but a known key is answered from the ledger all the same.
+    async fn refused(&self, work: &mut Work, key: &Key, fail: Fail) -> Act {
+        let found = self
+            .gateway
+            .ledger
+            .look(&work.claimant(key, self.epoch))
+            .await;
+        match found {
+            Ok(None) => Verdict::from(fail).into(),
+            Ok(Some(Claim::Verify(held))) => self.resolve(work, key, held, Err(fail)).await,
+            Ok(Some(claim)) => self.met_again(claim),
+            Err(error) => self.put_off(work, &error),
+        }
+    }
+
+    fn met_again(&self, claim: Claim) -> Act {
+        match claim {
+            Claim::Ended(stored) => {
+                self.figures.hit(Hit::Duplicate);
+                Verdict::again(stored).into()
+            }
+            _ => {
+                self.figures.hit(Hit::KeyReused);
+                let text = "the key stands for another command; take a new one";
+                Verdict::from(Fail::certain(ErrorCode::KeyReused, text).at("/idempotency_key"))
+                    .into()
+            }
+        }
+    }
+
+    async fn claimed(&self, work: &mut Work, key: &Key) -> Act {
+        let claim = self
+            .gateway
+            .ledger
+            .claim(&work.claimant(key, self.epoch))
+            .await;
+        match claim {
+            Ok(Claim::Execute(held)) => self.execute(work, key, held, false).await,
+            Ok(Claim::Verify(held)) => self.resolve(work, key, held, Ok(())).await,
+            Ok(Claim::Exhausted(held)) => {
+                let text = "it was begun three times and nobody lived to tell its end";
+                let error = ErrorObject::new(ErrorCode::LostAck, false, text);
+                self.unknown(held, error, true).into()
+            }
+            Ok(claim) => self.met_again(claim),
+            Err(error) => self.put_off(work, &error),
+        }
+    }
+
+    /// The ledger did not answer: a durable command waits, a caller is told.
+    fn put_off(&self, work: &mut Work, error: &LedgerError) -> Act {
+        if !self.hold.is_held() {
+            return Act::Abandoned;
+        }
+        if work.is_durable {
+            work.put_off += 1;
+            return Act::Again(Again {
+                after: pause(work.put_off),
+                pauses_account: false,
+            });
+        }
+        let code = match error {
+            LedgerError::Write(WriteError::Full) => ErrorCode::Overloaded,
+            _ => ErrorCode::CoreError,
+        };
+        Verdict::error(ErrorObject::new(code, true, error.to_string())).into()
+    }
+
+    /// Somebody may have done it before: finds out, as far as that is possible.
+    async fn resolve(&self, work: &mut Work, key: &Key, held: Held, fit: Result<(), Fail>) -> Act {
+        let guarantees = self.capabilities().map(|can| can.guarantees.clone());
+        let can_verify = guarantees
+            .as_ref()
+            .is_some_and(|it| it.verify_after_timeout);
+        if can_verify {
+            return match self.verify(work, key).await {
+                Verified::Yes(outcome) => {
+                    self.figures.hit(Hit::Verified);
+                    self.unresolved(-i64::from(held.earlier().is_some()));
+                    self.ended(work, held, *outcome)
+                }
+                Verified::No => {
+                    self.figures.hit(Hit::Verified);
+                    self.unresolved(-i64::from(held.earlier().is_some()));
+                    match fit {
+                        Ok(()) => self.execute_again(work, key, held).await,
+                        Err(fail) => released(held, fail),
+                    }
+                }
+                Verified::Perhaps => self.stays_unknown(held),
+                Verified::Later => self.ask_later(work, held).await,
+            };
+        }
+        let is_harmless = guarantees.is_some_and(|it| it.provider_dedup);
+        match fit {
+            Ok(()) if is_harmless => self.execute_again(work, key, held).await,
+            _ => self.stays_unknown(held),
+        }
+    }
+
+    async fn execute_again(&self, work: &mut Work, key: &Key, held: Held) -> Act {
+        if !held.may_be_taken_over() {
+            return self.stays_unknown(held);
+        }
+        let claimant = work.claimant(key, self.epoch);
+        match self.gateway.ledger.take_over(&claimant, held).await {
+            Ok(held) => Box::pin(self.execute(work, key, held, true)).await,
+            Err(error) => self.put_off(work, &error),
+        }
+    }
+
+    /// An earlier unknown is answered again; one that was still in progress becomes one.
+    fn stays_unknown(&self, held: Held) -> Act {
+        if let Some(stored) = held.earlier() {
+            self.figures.hit(Hit::Duplicate);
+            return Verdict::again(stored).into();
+        }
+        let text = "its owner was lost while it was under way";
+        let error = ErrorObject::new(ErrorCode::LostAck, false, text);
+        self.unknown(held, error, false).into()
+    }
+
+    /// The provider cannot be asked now. What is known so far is written first: then a crash changes nothing.
+    async fn ask_later(&self, work: &mut Work, held: Held) -> Act {
+        work.attempts += 1;
+        let after = pause(work.attempts);
+        if !self.may_wait(work, after) {
+            return self.stays_unknown(held);
+        }
+        if held.earlier().is_none() {
+            let stored = unknown(ErrorCode::LostAck, "it is being asked for");
+            if !self.gateway.ledger.unknown(&held, stored, &self.hold).await {
+                return Act::Abandoned;
+            }
+            self.unresolved(1);
+        }
+        self.figures.retry(ErrorClass::Uncertain);
+        Act::Again(Again {
+            after,
+            pauses_account: false,
+        })
+    }
+
+    fn unknown(&self, held: Held, error: ErrorObject, is_dead: bool) -> Verdict {
+        Verdict {
+            keep: Keep::Unknown(held),
+            is_dead,
+            ..Verdict::unknown(error)
+        }
+    }
+
+    async fn execute(&self, work: &mut Work, key: &Key, held: Held, is_redelivered: bool) -> Act {
+        if !self.hold.is_held() {
+            return Act::Abandoned;
+        }
+        // Again, because claiming may have taken long.
+        if work.is_expired() {
+            return released(held, expired());
+        }
+        work.attempts += 1;
+        work.first_try_ms.get_or_insert_with(unix_ms);
+        self.echoes.sent(
+            &key.client_ref,
+            Sent {
+                command_id: work.attributes.id.as_str().into(),
+                correlation_id: work.attributes.correlation_id.as_deref().map(Into::into),
+            },
+        );
+        let handed = self.hand_over(work, Some(key), is_redelivered).await;
+        match Outcome::of(&handed.ended) {
+            outcome @ Outcome::Success { .. } => self.ended(work, held, outcome),
+            Outcome::Failure { error, result } => {
+                if error.certain
+                    && let Some(again) = self.retry(work, &error)
+                {
+                    return match self.gateway.ledger.release(&held, None, &self.hold).await {
+                        true => Act::Again(again),
+                        false => Act::Abandoned,
+                    };
+                }
+                self.ended(work, held, Outcome::Failure { error, result })
+            }
+            Outcome::Uncertain { error } => self.uncertain(work, key, held, error, handed).await,
+        }
+    }
+
+    /// What is certain by now.
+    fn ended(&self, work: &Work, held: Held, outcome: Outcome) -> Act {
+        match outcome {
+            Outcome::Success {
+                status,
+                result,
+                native_id,
+            } => Verdict {
+                keep: Keep::Done { held, native_id },
+                ..Verdict::success(status, Some(result))
+            }
+            .into(),
+            Outcome::Failure { error, result } => {
+                Verdict {
+                    is_dead: self.is_dead(work, &error),
+                    // What is not certain may have happened: it is kept, and never done again under this key.
+                    keep: match error.certain {
+                        true => Keep::Released(held),
+                        false => Keep::Done {
+                            held,
+                            native_id: None,
+                        },
+                    },
+                    result,
+                    ..Verdict::error(self.said(work, error))
+                }
+                .into()
+            }
+            Outcome::Uncertain { error } => self.unknown(held, error, false).into(),
+        }
+    }
+
+    /// For a person: a bug, or tries used up.
+    fn is_dead(&self, work: &Work, error: &ErrorObject) -> bool {
+        let is_spent = is_tried_again(error) && work.attempts >= self.attempts_max;
+        work.is_durable && (error.class == ErrorClass::Internal || is_spent)
+    }
+
+    /// A durable command whose time is over says so, with what kept it.
+    fn said(&self, work: &Work, error: ErrorObject) -> ErrorObject {
+        let has_tries = work.attempts < self.attempts_max;
+        if !(work.is_durable && error.certain && is_tried_again(&error) && has_tries) {
+            return error;
+        }
+        let text = format!(
+            "no try is left before its deadline; the last one: {}",
+            error.message
+        );
+        let mut expired = ErrorObject::new(ErrorCode::DeadlineExceeded, true, text);
+        expired.native = error.native;
+        expired
+    }
+
+    async fn uncertain(
+        &self,
+        work: &mut Work,
+        key: &Key,
+        held: Held,
+        error: ErrorObject,
+        handed: Handed,
+    ) -> Act {
+        let can_verify = self
+            .capabilities()
+            .is_some_and(|can| can.guarantees.verify_after_timeout);
+        if !can_verify {
+            let mut verdict = self.unknown(held, error, false);
+            verdict.late = handed.late;
+            return verdict.into();
+        }
+        match self.verify(work, key).await {
+            Verified::Yes(outcome) => self.ended(work, held, *outcome),
+            Verified::No if !work.is_expired() => self.execute_again(work, key, held).await,
+            Verified::No => released(held, expired()),
+            Verified::Perhaps => {
+                let mut verdict = self.unknown(held, error, false);
+                verdict.late = handed.late;
+                verdict.into()
+            }
+            Verified::Later => self.ask_later(work, held).await,
+        }
+    }
+
+    async fn verify(&self, work: &mut Work, key: &Key) -> Verified {
+        let until = Instant::now() + VERIFY_FOR;
+        let question = self.command(work, Some(key), true, until);
+        let handed = self.hands.carry_out(question, true, until).await;
+        match Outcome::of(&handed.ended) {
+            outcome @ Outcome::Success { .. } => Verified::Yes(Box::new(outcome)),
+            Outcome::Failure { error, .. }
+                if error.class == ErrorClass::NotFound && error.certain =>
+            {
+                Verified::No
+            }
+            Outcome::Failure { error, .. } if error.class == ErrorClass::Unavailable => {
+                Verified::Later
+            }
+            _ => Verified::Perhaps,
+        }
+    }
+
+    /// When a durable command is tried again; none: this was its last try.
+    fn retry(&self, work: &Work, error: &ErrorObject) -> Option<Again> {
+        if !work.is_durable || !is_tried_again(error) || work.attempts >= self.attempts_max {
+            return None;
+        }
+        let hint = error.retry_after_ms.map(Duration::from_millis);
+        let after = hint.unwrap_or_else(|| pause(work.attempts));
+        if !self.may_wait(work, after) {
+            return None;
+        }
+        self.figures.retry(error.class);
+        Some(Again {
+            after,
+            pauses_account: error.class == ErrorClass::RateLimited,
+        })
+    }
+
+    fn may_wait(&self, work: &Work, after: Duration) -> bool {
+        let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        work.is_durable
+            && work.attempts < self.attempts_max
+            && unix_ms().saturating_add(after) < work.deadline_ms
+    }
+
+    /// A command that changes nothing, or a control verb: no key, and nothing to fear from a repetition.
+    async fn ask(&self, work: &mut Work) -> Act {
+        work.attempts += 1;
+        work.first_try_ms.get_or_insert_with(unix_ms);
+        let handed = self.hand_over(work, None, work.attempts > 1).await;
+        let (mut error, result) = match Outcome::of(&handed.ended) {
+            Outcome::Success { status, result, .. } => {
+                return Verdict::success(status, Some(result)).into();
+            }
+            Outcome::Failure { error, result } => (error, result),
+            Outcome::Uncertain { error } => (error, None),
+        };
+        if error.class == ErrorClass::Uncertain {
+            let text = error.message;
+            error = ErrorObject::new(ErrorCode::ProviderUnavailable, true, text);
+        }
+        if let Some(again) = self.retry(work, &error) {
+            return Act::Again(again);
+        }
+        Verdict {
+            is_dead: self.is_dead(work, &error),
+            result,
+            ..Verdict::error(self.said(work, error))
+        }
+        .into()
+    }
+
+    pub(super) async fn ask_adapter(&self, work: &mut Work) -> Handed {
+        self.hand_over(work, None, false).await
+    }
+
+    async fn hand_over(&self, work: &mut Work, key: Option<&Key>, is_redelivered: bool) -> Handed {
+        let until = work.deadline_at().min(Instant::now() + HANDED_OVER_FOR);
+        let command = self.command(work, key, is_redelivered, until);
+        let began = Instant::now();
+        self.account_figures
+            .in_flight
+            .fetch_add(1, Ordering::Relaxed);
+        let mut carried = std::pin::pin!(self.hands.carry_out(command, false, until));
+        let caller_waits = matches!(work.origin, Origin::Request { .. });
+        let deadline = work.deadline_at();
+        let handed = match caller_waits {
+            true => match timeout_at(deadline, &mut carried).await {
+                Ok(handed) => handed,
+                Err(_) => {
+                    self.still_running(work, running(work.is_mutating())).await;
+                    carried.await
+                }
+            },
+            false => carried.await,
+        };
+        self.account_figures
+            .in_flight
+            .fetch_sub(1, Ordering::Relaxed);
+        let took = began.elapsed();
+        work.at_provider += took;
+        self.figures.took(&work.name, took);
+        handed
+    }
+
+    fn command(
+        &self,
+        work: &Work,
+        key: Option<&Key>,
+        is_redelivered: bool,
+        until: Instant,
+    ) -> HandedOver {
+        let left = until.saturating_duration_since(Instant::now());
+        let left_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        HandedOver {
+            name: work.name.clone(),
+            channel: work.channel.as_deref().map(Into::into),
+            idempotency_key: key.map_or("", |key| &key.client_ref).into(),
+            body: Bytes::copy_from_slice(&work.data.body),
+            deadline_ms: unix_ms().saturating_add(left_ms),
+            is_redelivered,
+            trace: work.trace,
+        }
+    }
+
+    /// The channel of the two, or why there is none. Get-or-create: asking again is harmless.
+    pub(super) async fn find_channel(&self, user: &str, work: &mut Work) -> Result<String, Act> {
+        if work.is_expired() {
+            return Err(Verdict::from(expired()).into());
+        }
+        let offered = self.capabilities().map_or(Level::Rejected, |can| {
+            can.commands.get(Command::ChannelCreate)
+        });
+        if offered <= Level::Dropped {
+            let text = "the provider finds no channel by its user";
+            let hint = "address the channel by `channel_id`".to_owned();
+            let fail = Fail::certain(ErrorCode::UnsupportedCommand, text)
+                .at("/params/to/user_id")
+                .hint(Some(hint));
+            return Err(Verdict::from(fail).into());
+        }
+        let until = work.deadline_at().min(Instant::now() + HANDED_OVER_FOR);
+        let left = until.saturating_duration_since(Instant::now());
+        let left_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        work.attempts += 1;
+        let question = HandedOver {
+            name: Command::ChannelCreate.as_str().into(),
+            channel: None,
+            idempotency_key: address::reference(user).into(),
+            body: address::question(user),
+            deadline_ms: unix_ms().saturating_add(left_ms),
+            is_redelivered: work.attempts > 1,
+            trace: Trace::NONE,
+        };
+        let handed = self.hands.carry_out(question, false, until).await;
+        let error = match Outcome::of(&handed.ended) {
+            Outcome::Success { result, .. } => match address::answer(result.as_str()) {
+                Some(channel) => {
+                    // What it took to find the channel is none of the command's tries.
+                    work.attempts = 0;
+                    return Ok(channel);
+                }
+                None => ErrorObject::new(
+                    ErrorCode::SchemaViolation,
+                    true,
+                    "the adapter made a channel without an id",
+                ),
+            },
+            // The channel may exist now, but nothing was sent.
+            Outcome::Failure { mut error, .. } => {
+                error.certain = true;
+                error
+            }
+            Outcome::Uncertain { error } => {
+                ErrorObject::new(ErrorCode::ProviderUnavailable, true, error.message)
+            }
+        };
+        if let Some(again) = self.retry(work, &error) {
+            return Err(Act::Again(again));
+        }
+        Err(Verdict {
+            is_dead: self.is_dead(work, &error),
+            ..Verdict::error(self.said(work, error))
+        }
+        .into())
+    }
+
+    /// The truth about a command that was answered as unknown.
+    pub(super) async fn learnt(&self, held: Held, outcome: Outcome) {
+        let ledger = &self.gateway.ledger;
+        let is_written = match outcome {
+            Outcome::Success {
+                status,
+                result,
+                native_id,
+            } => {
+                let stored = Stored {
+                    status,
+                    error: None,
+                    result: Some(result),
+                    dataref: None,
+                };
+                ledger
+                    .done(held, stored, native_id.as_deref(), &self.hold)
+                    .await
+            }
+            Outcome::Failure { error, .. } if error.certain => {
+                ledger.forget_unknown(held, &self.hold).await
+            }
+            _ => false,
+        };
+        self.unresolved(-i64::from(is_written));
+    }
+}
+
+/// What the provider says of a command that may have happened.
+enum Verified {
+    Yes(Box<Outcome>),
+    No,
+    Perhaps,
+    Later,
+}
+
+/// Whether a durable command is tried again after this error, which did nothing.
+fn is_tried_again(error: &ErrorObject) -> bool {
+    match error.class {
+        ErrorClass::RateLimited | ErrorClass::Unavailable | ErrorClass::Auth => error.retryable,
+        ErrorClass::Conflict => error.code == ErrorCode::InProgress.as_str(),
+        _ => false,
+    }
+}
+
+fn released(held: Held, fail: Fail) -> Act {
+    Verdict {
+        keep: Keep::Released(held),
+        ..Verdict::from(fail)
+    }
+    .into()
+}
+
+fn unknown(code: ErrorCode, text: &str) -> Stored {
+    Stored {
+        status: ResultStatus::Unknown,
+        error: Some(ErrorObject::new(code, false, text)),
+        result: None,
+        dataref: None,
+    }
+}
+
+pub(super) fn expired() -> Fail {
+    Fail::certain(
+        ErrorCode::DeadlineExceeded,
+        "its deadline passed before it was handed over",
+    )
+}
+
+/// For a caller whose deadline comes while the adapter has the command.
+pub(super) fn running(is_mutating: bool) -> ErrorObject {
+    match is_mutating {
+        true => ErrorObject::new(
+            ErrorCode::InProgress,
+            false,
+            "still running; ask again with the same key, or read its result",
+        ),
+        false => ErrorObject::new(
+            ErrorCode::ProviderUnavailable,
+            true,
+            "the provider did not answer in time",
+        ),
+    }
+}
+
+fn core_error(text: &str) -> ErrorObject {
+    ErrorObject::new(ErrorCode::CoreError, true, text)
+}
+
+/// Why nothing runs in this state, for who does not wait.
+pub(super) fn not_now(durable: Durable) -> Fail {
+    match durable {
+        Durable::Refused => Fail::certain(
+            ErrorCode::BadCredentials,
+            "the provider refused the account's login; it needs new credentials",
+        ),
+        Durable::Run | Durable::Wait => {
+            Fail::certain(ErrorCode::NotConnected, "the account is not online")
+        }
+    }
+}
+
+/// `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    text.strip_prefix(before).is_some_and(|rest| {
+        (0..=rest.len())
+            .filter(|at| rest.is_char_boundary(*at))
+            .any(|at| matches(after, &rest[at..]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_a_minute() {
+        let seconds: Vec<u64> = (1..=9).map(|tries| pause(tries).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(pause(u32::MAX), PAUSE_LAST);
+    }
+
+    #[test]
+    fn a_pattern_allows_what_it_says_and_nothing_more() {
+        for (pattern, method, allowed) in [
+            ("/r/*", "/r/Conversation/list", true),
+            ("/r/*/list", "/r/Conversation/list", true),
+            ("/r/*/list", "/r/Conversation/lists", false),
+            ("/r/a", "/r/ab", false),
+            ("*", "", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(matches(pattern, method), allowed, "{pattern} {method}");
+        }
+    }
+
+    #[test]
+    fn only_what_waiting_may_mend_is_tried_again() {
+        let tried: Vec<&str> = ErrorCode::ALL
+            .iter()
+            .filter(|code| is_tried_again(&ErrorObject::new(**code, true, "")))
+            .map(|code| code.as_str())
+            .collect();
+        assert_eq!(
+            tried,
+            [
+                "in_progress",
+                "rate_limited",
+                "network",
+                "provider_unavailable",
+                "timeout_before_send",
+                "not_connected",
+                "overloaded",
+                "token_expired",
+                "challenge_required"
+            ]
+        );
+    }
+}

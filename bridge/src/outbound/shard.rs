@@ -1,0 +1,287 @@
+//! The commands of one shard, from its consumer to its accounts.
+//!
+//! It takes and never waits for an account: whatever an account cannot do yet is in that account's hand. A command that
+//! comes again while it is in hand is not taken twice. Commands of an account that nobody here knows are kept for a
+//! minute, since a roll-out may bring it; then they are answered.
+//!
+//! Not here: winning the shard, and what ends it (`bus::shards`).
+
+use super::account::{Arrival, Outbound};
+use super::answer::originals;
+use super::gateway::Gateway;
+use super::in_hand::InHand;
+use crate::bus::clock::unix_ms;
+use crate::bus::consumer::{Delivered, ShardConsumer, TakeError};
+use crate::bus::{Account, Hold, Kind};
+use crate::dead_letter::{Body, Letter};
+use im_bridge_sdk::model::ids::B32;
+use im_bridge_sdk::model::{Command, ErrorCode, ErrorObject, Time};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+/// How long commands of an account that is not configured wait for it.
+pub const UNKNOWN_ACCOUNT_WITHIN: Duration = Duration::from_secs(60);
+/// Such commands of one shard: beyond it the oldest is answered at once.
+const STRAYS_MAX: usize = 1_024;
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between looks at what is in hand for long.
+const PROGRESS_EVERY: u32 = 30;
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// The accounts of one shard, as they come and go.
+#[derive(Default)]
+pub struct Accounts {
+    known: Mutex<HashMap<Account, Arc<Outbound>>>,
+    changed: Notify,
+}
+
+impl Accounts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Account, Arc<Outbound>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its commands go there from now on, those that waited for it first.
+    pub fn add(&self, outbound: Arc<Outbound>) {
+        self.lock().insert(outbound.account().clone(), outbound);
+        self.changed.notify_one();
+    }
+
+    pub fn remove(&self, account: &Account) -> Option<Arc<Outbound>> {
+        self.lock().remove(account)
+    }
+
+    pub fn get(&self, account: &Account) -> Option<Arc<Outbound>> {
+        self.lock().get(account).cloned()
+    }
+}
+
+/// A command of an account that is not known.
+struct Stray {
+    account: Account,
+    delivered: Box<Delivered>,
+    kind: Kind,
+    until: Instant,
+}
+
+/// See the front page.
+pub struct Commands {
+    gateway: Arc<Gateway>,
+    consumer: ShardConsumer,
+    accounts: Arc<Accounts>,
+    in_hand: Arc<InHand>,
+    hold: Hold,
+    strays: VecDeque<Stray>,
+    unknown_within: Duration,
+}
+
+impl Commands {
+    pub fn new(
+        gateway: &Arc<Gateway>,
+        consumer: ShardConsumer,
+        accounts: Arc<Accounts>,
+        in_hand: Arc<InHand>,
+        hold: Hold,
+    ) -> Self {
+        Self {
+            gateway: Arc::clone(gateway),
+            consumer,
+            accounts,
+            in_hand,
+            hold,
+            strays: VecDeque::new(),
+            unknown_within: UNKNOWN_ACCOUNT_WITHIN,
+        }
+    }
+
+    /// Instead of [`UNKNOWN_ACCOUNT_WITHIN`].
+    #[must_use]
+    pub fn unknown_within(mut self, within: Duration) -> Self {
+        self.unknown_within = within;
+        self
+    }
+
+    /// Takes commands until the lease is lost or this future is dropped; an error: somebody with a later epoch took the
+    /// shard. Pulls only while it is polled.
+    pub async fn run(mut self) -> Result<(), TakeError> {
+        let hold = self.hold.clone();
+        let mut lost = std::pin::pin!(hold.lost());
+        let mut connects = self.consumer.connects();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0_u32;
+        loop {
+            let accounts = Arc::clone(&self.accounts);
+            tokio::select! {
+                biased;
+                () = &mut lost => return Ok(()),
+                // Deliveries of the former connection may be lost on the way.
+                Ok(()) = connects.changed() => self.again().await?,
+                () = accounts.changed.notified() => self.found().await,
+                _ = tick.tick() => {
+                    ticks += 1;
+                    self.give_up_strays().await;
+                    if ticks.is_multiple_of(PROGRESS_EVERY) {
+                        self.in_hand.progress().await;
+                    }
+                }
+                delivered = self.consumer.next() => match delivered {
+                    Some(delivered) => self.delivered(delivered).await,
+                    None => self.again().await?,
+                },
+            }
+        }
+    }
+
+    /// The consumer once more. What is in hand stays in hand and is known when it comes again.
+    async fn again(&mut self) -> Result<(), TakeError> {
+        loop {
+            match self.consumer.again().await {
+                Ok(()) => return Ok(()),
+                Err(error @ TakeError::Newer { .. }) => return Err(error),
+                Err(TakeError::Api { .. }) if !self.hold.is_held() => return Ok(()),
+                Err(error @ TakeError::Api { .. }) => {
+                    tracing::debug!("{error}");
+                    sleep(AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn delivered(&mut self, delivered: Delivered) {
+        if !self.in_hand.take(delivered.sequence, delivered.ack.clone()) {
+            return;
+        }
+        let parsed = self
+            .gateway
+            .subjects
+            .parse_stored_command(&delivered.subject);
+        let delivered = Box::new(delivered);
+        let Ok(parsed) = parsed else {
+            let error = ErrorObject::new(
+                ErrorCode::BadRequest,
+                true,
+                "the subject has a token that no account or command can have",
+            );
+            return self.bury(&delivered, None, &error).await;
+        };
+        let waits = self
+            .strays
+            .iter()
+            .any(|stray| stray.account == parsed.account);
+        match self.accounts.get(&parsed.account).filter(|_| !waits) {
+            Some(outbound) => send(&outbound, delivered, parsed.command).await,
+            None => {
+                self.strays.push_back(Stray {
+                    account: parsed.account,
+                    delivered,
+                    kind: parsed.command,
+                    until: Instant::now() + self.unknown_within,
+                });
+                if self.strays.len() > STRAYS_MAX
+                    && let Some(stray) = self.strays.pop_front()
+                {
+                    self.give_up(stray).await;
+                }
+            }
+        }
+    }
+
+    /// Hands over what waited for accounts that are here now, in order.
+    async fn found(&mut self) {
+        let waiting = std::mem::take(&mut self.strays);
+        for stray in waiting {
+            match self.accounts.get(&stray.account) {
+                Some(outbound) => send(&outbound, stray.delivered, stray.kind).await,
+                None => self.strays.push_back(stray),
+            }
+        }
+    }
+
+    async fn give_up_strays(&mut self) {
+        while self
+            .strays
+            .front()
+            .is_some_and(|stray| stray.until <= Instant::now())
+        {
+            if let Some(stray) = self.strays.pop_front() {
+                self.give_up(stray).await;
+            }
+        }
+    }
+
+    async fn give_up(&self, stray: Stray) {
+        let error = ErrorObject::new(
+            ErrorCode::BadRequest,
+            true,
+            format!("there is no account {}", stray.account),
+        );
+        self.bury(
+            &stray.delivered,
+            Some((&stray.account, &stray.kind)),
+            &error,
+        )
+        .await;
+    }
+
+    /// Answers a command that no account here can, keeps it for a person, and acknowledges it.
+    async fn bury(
+        &self,
+        delivered: &Delivered,
+        of: Option<(&Account, &Kind)>,
+        error: &ErrorObject,
+    ) {
+        let subjects = &self.gateway.subjects;
+        let original = subjects.published_command(&delivered.subject);
+        if let Some((account, kind)) = of {
+            let is_told = self
+                .gateway
+                .answer_stray(account, kind, delivered, error, &self.hold)
+                .await;
+            if !is_told {
+                return;
+            }
+        }
+        let subject = match of {
+            Some((account, _)) => subjects.dead_command(account),
+            None => {
+                // The tokens as they stand in the subject, whatever they are.
+                let mut tokens = original.as_deref().unwrap_or_default().split('.').skip(3);
+                let (provider, account) = (tokens.next(), tokens.next());
+                subjects.dead_stray_command(provider.unwrap_or("_"), account.unwrap_or("_"))
+            }
+        };
+        let now = Time::from_ms(unix_ms());
+        let id = format!("dlq\u{1f}{subject}\u{1f}{}", delivered.sequence);
+        let letter = Letter {
+            subject,
+            id: B32::of(id.as_bytes()).as_str().into(),
+            original: original.map(|subject| subject.to_string()),
+            error,
+            attempts: 0,
+            first: Time::from_ms(delivered.stored_ms),
+            last: now,
+            headers: originals(&delivered.headers),
+            body: Body::Message(delivered.payload.clone()),
+        };
+        if self.gateway.dead_letters.put(letter, &self.hold).await {
+            if let Some((account, _)) = of {
+                let figures = self.gateway.figures().provider(&account.provider);
+                figures.dead_letter(error.class);
+            }
+            self.in_hand.done(delivered.sequence).await;
+        }
+    }
+}
+
+/// The account's task only takes, so this waits for no provider; an account that is ending has its commands come again.
+async fn send(outbound: &Outbound, delivered: Box<Delivered>, kind: Kind) {
+    let arrival = match kind.to_string().parse::<Command>() {
+        Ok(command) => Arrival::Durable(delivered, command),
+        Err(_) => Arrival::Strange(delivered, kind),
+    };
+    // Closed: it ends with its lease, and the next owner gets the command.
+    let _ = outbound.arrivals.send(arrival).await;
+}
