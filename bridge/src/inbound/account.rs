@@ -40,7 +40,8 @@ pub struct Inbound {
     model: ModelMinor,
     /// At most as many as the adapter declares.
     routes: HashMap<Box<str>, Arc<Route>>,
-    nowhere: Arc<Route>,
+    /// Of events that cannot be published. Made for the first one: most accounts never have any.
+    nowhere: Option<Arc<Route>>,
     lanes: Lanes<Held>,
     on_the_way: FuturesUnordered<Pin<Box<dyn Future<Output = Arrived> + Send>>>,
 }
@@ -57,8 +58,8 @@ impl Inbound {
             surroundings: options.surroundings,
         });
         Self {
-            nowhere: Arc::new(Route::nowhere(&owner)),
             owner,
+            nowhere: None,
             model: options.model,
             routes: HashMap::new(),
             lanes: Lanes::new(options.order),
@@ -139,7 +140,13 @@ impl Inbound {
                 self.routes.insert(kind.into(), Arc::clone(&route));
                 route
             }
-            _ => Arc::clone(&self.nowhere),
+            _ => {
+                let owner = &self.owner;
+                let nowhere = self
+                    .nowhere
+                    .get_or_insert_with(|| Arc::new(Route::nowhere(owner)));
+                Arc::clone(nowhere)
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ impl Outcomes {
 #[derive(Debug, Default)]
 pub struct ProviderFigures {
     /// `events_total` by kind; at most as many as adapters declare, and `other`.
-    kinds: Mutex<HashMap<Box<str>, Arc<Outcomes>>>,
+    kinds: Mutex<BTreeMap<Box<str>, Arc<Outcomes>>>,
     /// `event_latency_seconds`: the provider's time to stored, live events that have one.
     pub event_latency: Histogram,
     /// `event_store_seconds`: taken from the adapter to stored.
