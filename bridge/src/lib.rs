@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod admin;
+pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod config;

@@ -58,10 +58,11 @@ fn account(configs: &'static [&'static str], panics_at_event: bool) -> Rig {
     let settings = Settings {
         plugin: Plugin::new(*FAULTY, IMPATIENT),
         account: "shop".into(),
-        config: Box::new(move || {
+        config: Arc::new(move || {
             let life = lives.fetch_add(1, Ordering::SeqCst);
-            configs.get(life).copied().unwrap_or("{}").into()
+            Ok(configs.get(life).copied().unwrap_or("{}").into())
         }),
+        permit: Box::new(|| Box::pin(std::future::ready(()))),
         options: options(),
         commands_max: 4,
         may_overlap: false,

@@ -164,7 +164,7 @@ fn a_process_of_its_own_is_not_offered() {
     let mut config = shop.config();
     let isolated = ProviderConfig {
         isolation: Some(Isolation::Process),
-        hold: None,
+        ..ProviderConfig::default()
     };
     config.providers.insert("zoo".into(), isolated);
     let refusal = Loader::new(config).unwrap().load(&file).unwrap_err();

@@ -21,4 +21,4 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use flights::{Ended, Request};
-pub use supervisor::{Account, Ending, Outlet, Settings, Status, Timing};
+pub use supervisor::{Account, Ending, NoConfig, Outlet, Permit, Settings, Status, Timing};

@@ -8,7 +8,9 @@ use crate::loader::host::{
     CallError, Fault, Faults, HostEvent, InboundEvent, Inbox, Instance, Options, Plugin, Report,
     STOP_POISONED, Verdict,
 };
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -49,7 +51,8 @@ pub enum Status {
         /// Until the next attempt.
         pause: Duration,
     },
-    /// Given up until somebody asks for it: `adapter_faulty`, or the adapter's refusal of the configuration.
+    /// Given up until somebody asks for it: `adapter_faulty`, `config_refused` by the adapter, or the code of what is wrong
+    /// with the configuration here.
     Failed {
         /// Code.
         reason: &'static str,
@@ -66,8 +69,10 @@ pub struct Settings {
     pub plugin: Arc<Plugin>,
     /// The operator's alias.
     pub account: Box<str>,
-    /// Makes the configuration: called for each instance, so that secrets are read afresh and kept nowhere.
-    pub config: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// Makes the configuration: called for each instance, so that secrets are read afresh and kept nowhere. May block.
+    pub config: Arc<dyn Fn() -> Result<Vec<u8>, NoConfig> + Send + Sync>,
+    /// Waited for before each instance is made: accounts that start together must not log in together.
+    pub permit: Permit,
     /// Of each instance.
     pub options: Options,
     /// Uncompleted commands; the rest waits in the channel.
@@ -78,6 +83,18 @@ pub struct Settings {
     pub faults: Arc<Mutex<Faults>>,
     /// How long things may take.
     pub timing: Timing,
+}
+
+/// Leave to make an instance, which may take a while to get.
+pub type Permit = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// Why an account has no configuration now; a person must act.
+#[derive(Clone, Debug)]
+pub struct NoConfig {
+    /// Code.
+    pub code: &'static str,
+    /// The whole sentence.
+    pub message: String,
 }
 
 /// Pauses that tests make shorter.
@@ -116,7 +133,7 @@ enum Order {
 /// An account's supervisor, seen from outside. Dropping it ends the account at once.
 pub struct Account {
     orders: mpsc::Sender<Order>,
-    task: JoinHandle<()>,
+    task: JoinHandle<mpsc::Receiver<Request>>,
 }
 
 impl Account {
@@ -125,6 +142,17 @@ impl Account {
         settings: Settings,
         requests: mpsc::Receiver<Request>,
         outlet: impl Outlet,
+    ) -> Self {
+        Self::supervise_beside(settings, requests, outlet, std::future::pending())
+    }
+
+    /// The same, with something that is carried on by the same task for as long as the account lives: what the outlet is
+    /// told costs no hop to get there.
+    pub fn supervise_beside(
+        settings: Settings,
+        requests: mpsc::Receiver<Request>,
+        outlet: impl Outlet,
+        beside: impl Future<Output = Infallible> + Send + 'static,
     ) -> Self {
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let supervisor = Supervisor {
@@ -137,7 +165,13 @@ impl Account {
         };
         Self {
             orders: sender,
-            task: tokio::spawn(supervisor.run()),
+            task: tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    requests = supervisor.run() => requests,
+                    never = beside => match never {},
+                }
+            }),
         }
     }
 
@@ -146,10 +180,11 @@ impl Account {
         let _ = self.orders.send(Order::Reconnect).await; // an account that has ended has nothing to reconnect
     }
 
-    /// Ends the account and waits for it.
-    pub async fn end(self, ending: Ending) {
+    /// Ends the account and waits for it. Gives back what commands come from: those that were not taken are still in it.
+    /// None: a bug ended it before.
+    pub async fn end(self, ending: Ending) -> Option<mpsc::Receiver<Request>> {
         let _ = self.orders.send(Order::End(ending)).await;
-        let _ = self.task.await;
+        self.task.await.ok()
     }
 }
 
@@ -159,6 +194,8 @@ enum Life {
     Anew,
     Fault(Fault),
     Refused(CallError),
+    /// There is nothing to make one with.
+    NoConfig(NoConfig),
 }
 
 struct Supervisor<O> {
@@ -177,7 +214,7 @@ const AT_ONCE: Ending = Ending {
 };
 
 impl<O: Outlet> Supervisor<O> {
-    async fn run(mut self) {
+    async fn run(mut self) -> mpsc::Receiver<Request> {
         loop {
             let began = Instant::now();
             self.status(Status::Starting);
@@ -193,16 +230,30 @@ impl<O: Outlet> Supervisor<O> {
                 Life::Anew => true,
                 Life::Fault(fault) => self.after_fault(fault).await,
                 Life::Refused(error) => self.after_refusal(error).await,
+                Life::NoConfig(why) => {
+                    let detail = serde_json::json!({ "code": why.code, "message": why.message });
+                    self.given_up(why.code, detail.to_string().into()).await
+                }
             };
             if !goes_on {
                 self.status(Status::Stopped);
-                return;
+                return self.requests;
             }
         }
     }
 
     /// One instance, from create to destroy.
     async fn live(&mut self) -> Life {
+        let permitted = (self.settings.permit)();
+        tokio::select! {
+            biased;
+            order = self.orders.recv() => return match order {
+                Some(Order::Reconnect) => Life::Anew,
+                Some(Order::End(ending)) => Life::Asked(ending),
+                None => Life::Asked(AT_ONCE),
+            },
+            () = permitted => {}
+        }
         let Settings {
             plugin,
             account,
@@ -210,7 +261,20 @@ impl<O: Outlet> Supervisor<O> {
             options,
             ..
         } = &self.settings;
-        let created = Instance::create(plugin, account, config(), options.clone()).await;
+        let make = Arc::clone(config);
+        let config = match tokio::task::spawn_blocking(move || make()).await {
+            Ok(Ok(config)) => config,
+            Ok(Err(why)) => return Life::NoConfig(why),
+            Err(_) => {
+                let message = "this is a bug: making the configuration panicked; please report it";
+                let code = "internal_bug";
+                return Life::NoConfig(NoConfig {
+                    code,
+                    message: message.to_owned(),
+                });
+            }
+        };
+        let created = Instance::create(plugin, account, config, options.clone()).await;
         let (instance, mut inbox) = match created {
             Ok((instance, inbox)) => (Arc::new(instance), inbox),
             Err(error) => return error.fault().map_or(Life::Refused(error), Life::Fault),
@@ -231,7 +295,7 @@ impl<O: Outlet> Supervisor<O> {
                 drain: Some(STOP_POISONED),
                 stop: STOP_POISONED,
             },
-            Life::Fault(_) | Life::Refused(_) => Ending {
+            Life::Fault(_) | Life::Refused(_) | Life::NoConfig(_) => Ending {
                 drain: None,
                 stop: STOP_POISONED,
             },
@@ -324,8 +388,11 @@ impl<O: Outlet> Supervisor<O> {
         match event {
             HostEvent::Event(event) => contained(|| self.outlet.event(event)),
             HostEvent::Completed(completed) => {
-                if let Some((tag, ended)) = self.flights.completed(completed) {
-                    self.ended(tag, ended);
+                let answer = completed.clone();
+                match self.flights.completed(completed) {
+                    Some((tag, ended)) => self.ended(tag, ended),
+                    // Of a command that was given to the instance past this task.
+                    None => contained(|| self.outlet.aside(HostEvent::Completed(answer))),
                 }
             }
             HostEvent::Report(report) => self.status(Status::Reported(report)),

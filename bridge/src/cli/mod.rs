@@ -1,7 +1,8 @@
 //! The command line: one file per subcommand.
 //!
 //! Data goes to standard output, everything else to standard error; a reader that closes the pipe ends the command
-//! quietly. Exit codes: 0 done, 1 done and the answer is no, 2 refused before anything was done, 101 a bug.
+//! quietly. Exit codes: 0 done, 1 done and the answer is no, 2 refused before anything was done, 3 NATS or the bridge cannot
+//! be reached, 101 a bug.
 //!
 //! Not here: what a subcommand does with NATS or with plugins; `bus` and `loader` have that.
 
@@ -10,10 +11,13 @@ pub mod demo;
 pub mod explain;
 pub mod output;
 pub mod plugin;
+pub mod run;
 
+use crate::config::Origins;
 use clap::{CommandFactory, Parser, Subcommand};
 use output::{Color, Output};
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Joins instant-messaging providers to NATS.
@@ -28,10 +32,18 @@ struct Cli {
     /// When to use colour; `auto` obeys `NO_COLOR`.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
+    /// Configuration file, or folder of files; later ones win.
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Vec<PathBuf>,
+    /// One value of the configuration, above files and environment: `nats.url=nats://10.0.0.7:4222`.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service.
+    Run(run::Args),
     /// Look at plugin files.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -52,6 +64,8 @@ pub enum Exit {
     No,
     /// Refused before anything was done.
     Refused,
+    /// NATS or the bridge cannot be reached, or will not do.
+    Unreachable,
 }
 
 impl From<Exit> for ExitCode {
@@ -60,6 +74,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::No => 1,
             Exit::Refused => 2,
+            Exit::Unreachable => 3,
         })
     }
 }
@@ -69,7 +84,9 @@ impl From<Exit> for ExitCode {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let mut output = Output::new(cli.json, cli.color);
+    let origins = Origins::of_process(&cli.config, &cli.set);
     let done = match cli.command {
+        Command::Run(args) => run::run(args, origins, &mut output),
         Command::Plugin(command) => plugin::run(command, &mut output),
         Command::Explain(args) => explain::run(&args, &mut output),
         #[cfg(feature = "demo")]

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the words are.
 
+use crate::config::Mistaken;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
@@ -76,6 +77,18 @@ impl Output {
         self.remark(format!(
             "{loud}error[{code}]{plain}: {text}\n  = see: im-bridge explain {code}"
         ))
+    }
+
+    /// All mistakes of a configuration, each at its place.
+    pub fn mistakes(&mut self, mistaken: &Mistaken) -> io::Result<()> {
+        if self.json {
+            for problem in mistaken.problems.sorted() {
+                self.remark(problem.to_json().to_string())?;
+            }
+            return Ok(());
+        }
+        let text = mistaken.problems.render(&mistaken.texts, self.is_colored);
+        self.remark(text)
     }
 
     pub(super) fn finish(mut self) -> io::Result<()> {

@@ -27,6 +27,7 @@ mod typing;
 #[cfg(test)]
 mod tests;
 
+pub use check::secrets_at;
 pub use show::{show, show_json};
 pub use types::Config;
 

@@ -25,6 +25,8 @@ pub struct PluginsConfig {
     pub max_file_mib: u64,
     /// Which files may be loaded.
     pub trust: TrustConfig,
+    /// How much adapters may have unsettled.
+    pub credits: CreditsConfig,
     /// Settings by provider id.
     pub providers: BTreeMap<String, ProviderConfig>,
 }
@@ -46,6 +48,7 @@ impl Default for PluginsConfig {
             // Debug builds of an adapter have tens of MiB; a whole order of magnitude above is a mistake.
             max_file_mib: 256,
             trust: TrustConfig::default(),
+            credits: CreditsConfig::default(),
             providers: BTreeMap::new(),
         }
     }
@@ -151,12 +154,55 @@ pub enum Place {
     Warn,
 }
 
+/// `[plugins.credits]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreditsConfig {
+    /// Events that an account may have unsettled; unset: the adapter's wish, else 64.
+    #[schemars(range(min = 1, max = 1024))]
+    pub events: Option<u32>,
+    /// Bytes of payload that an account may have unsettled.
+    #[schemars(range(min = 1024))]
+    pub bytes: u64,
+    /// Bytes of payload that all accounts together may have unsettled.
+    #[schemars(range(min = 1_048_576))]
+    pub total_bytes: u64,
+}
+
+impl Default for CreditsConfig {
+    fn default() -> Self {
+        Self {
+            events: None,
+            // Two of the largest payloads.
+            bytes: 2 << 20,
+            total_bytes: 256 << 20,
+        }
+    }
+}
+
 /// `[plugins.providers.<provider>]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderConfig {
     /// Where this provider's plugins run.
     pub isolation: Option<Isolation>,
     /// Use exactly this version.
     pub hold: Option<String>,
+    /// Accounts that begin in a second, after a start or a takeover.
+    #[schemars(range(min = 1, max = 1000))]
+    pub start_per_s: u32,
+    /// Sessions that all its accounts together begin again in a minute, after faults or on demand.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub logins_per_minute: u32,
+}
+
+impl Default for ProviderConfig {
+    fn default() -> Self {
+        Self {
+            isolation: None,
+            hold: None,
+            start_per_s: 10,
+            logins_per_minute: 30,
+        }
+    }
 }

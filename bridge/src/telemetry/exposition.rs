@@ -82,6 +82,27 @@ impl Exposition {
         own.sum_s += histogram.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
     }
 
+    /// All counts of a histogram with the same bounds that is kept elsewhere: of each bucket, not cumulated, the last one
+    /// beyond all bounds.
+    pub fn buckets(
+        &mut self,
+        metric: Metric,
+        labels: &[&str],
+        counts: &[u64; LATENCY_S.len() + 1],
+        sum_s: f64,
+    ) {
+        let own = self
+            .histograms
+            .entry(metric)
+            .or_default()
+            .entry(rendered(metric, labels))
+            .or_default();
+        for (own, count) in own.counts.iter_mut().zip(counts) {
+            *own += count;
+        }
+        own.sum_s += sum_s;
+    }
+
     /// The text.
     pub fn render(&self) -> String {
         let mut out = String::new();

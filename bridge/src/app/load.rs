@@ -1,0 +1,94 @@
+//! Reads the configuration together with the plugins that its accounts are checked against.
+
+use super::plan::Plan;
+use super::plugins::Plugins;
+use crate::config::types::Config;
+use crate::config::{self, Mistaken, Origins};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// A configuration without mistakes, and what follows from it.
+pub struct Read {
+    pub config: Config,
+    pub plan: Plan,
+    /// What it was read from.
+    pub watched: Watched,
+}
+
+/// Searches the plugins and reads everything. Blocks.
+///
+/// # Errors
+/// All mistakes that were found.
+pub fn read(origins: &Origins, before: &Plugins) -> Result<Read, Box<Mistaken>> {
+    let mut plugins = None;
+    let loaded = config::load(origins, |config| {
+        let found = Plugins::search(config, before);
+        let schemas = found.schemas();
+        plugins = Some(found);
+        schemas
+    })?;
+    let plugins = plugins.unwrap_or_default();
+    plugins.tell(before);
+    let plan = Plan::new(&loaded, plugins);
+    let mut files = loaded.files.clone();
+    files.extend(plan.secret_files());
+    // A folder that was given stands for whatever is in it.
+    files.extend(origins.files.iter().filter(|path| path.is_dir()).cloned());
+    Ok(Read {
+        config: loaded.config,
+        plan,
+        watched: Watched::new(files),
+    })
+}
+
+/// Files, and how they looked when they were last read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Watched(BTreeMap<PathBuf, Look>);
+
+/// Enough to notice a change without reading: a swap of links shows another file, an edit another time or length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    inode: u64,
+}
+
+impl Watched {
+    fn new(files: Vec<PathBuf>) -> Self {
+        let looks = files.into_iter().map(|path| {
+            let look = Look::at(&path);
+            (path, look)
+        });
+        Self(looks.collect())
+    }
+
+    /// Whether any of them looks different. Blocks, shortly.
+    pub fn is_changed(&self) -> bool {
+        self.0.iter().any(|(path, look)| Look::at(path) != *look)
+    }
+
+    /// The same files as they are now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(self.0.keys().cloned().collect())
+    }
+}
+
+impl Look {
+    fn at(path: &std::path::Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).map_or(
+            Self {
+                modified: None,
+                bytes: 0,
+                inode: 0,
+            },
+            |of| Self {
+                modified: of.modified().ok(),
+                bytes: of.len(),
+                inode: of.ino(),
+            },
+        )
+    }
+}

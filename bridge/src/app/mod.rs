@@ -1,0 +1,36 @@
+//! The service that `im-bridge run` is: everything else, put together and kept going.
+//!
+//! It runs each configured account on exactly the replica that holds the account's shard, from the lease that was won to
+//! the lease that is given back. An account's trouble stays that account's. Nothing is left running at the end: every task
+//! has an owner that stops it.
+//!
+//! Reading order: `service` (start and main loop), `plan` with `plugins` and `load` (what is wanted), `owner` (a held
+//! shard), `owned` (an account in it), `face` and `outlet` (what it says), `documents` (what is published of it),
+//! `liveness`, `logins`, `control`, `reload`, `shutdown`; `status`, `figures` and `ask` tell others.
+//!
+//! Not here: leases (`bus::shards`), one instance's life (`account`), events (`inbound`), commands (`outbound`).
+
+mod ask;
+mod base;
+mod control;
+mod documents;
+mod face;
+mod figures;
+mod liveness;
+mod load;
+mod logins;
+mod outlet;
+mod owned;
+mod owner;
+mod plan;
+mod plugins;
+mod reload;
+mod service;
+mod settings;
+mod shutdown;
+mod signals;
+mod status;
+
+pub use service::{ServiceError, run};
+pub use shutdown::End;
+pub use signals::Signals;

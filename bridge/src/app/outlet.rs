@@ -1,0 +1,120 @@
+//! Where what one account says goes: events inwards, ends of commands outwards, everything else to its face.
+//!
+//! It runs on the account's own task and waits for nothing.
+
+use super::face::Face;
+use super::figures::Figures;
+use crate::account::kv::Kv;
+use crate::account::{Ended, Outlet, Status};
+use crate::inbound::{Echoed, Intake, Surroundings};
+use crate::loader::host::{HostEvent, InboundEvent, Instance, Log};
+use crate::outbound::Echoes;
+use im_bridge_plugin_api::abi;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// See the front page.
+pub struct AccountOutlet {
+    pub face: Arc<Face>,
+    pub intake: Intake,
+    pub kv: Kv,
+    pub figures: Arc<Figures>,
+}
+
+impl Outlet for AccountOutlet {
+    fn event(&mut self, event: InboundEvent) {
+        self.face.signs.event();
+        self.intake.accept(event);
+    }
+
+    fn ended(&mut self, tag: u64, ended: Ended) {
+        if let Ended::Completed(completed) = &ended
+            && completed.status.is_ok()
+        {
+            self.face.signs.heard();
+        }
+        self.face.hands.ended(tag, ended);
+    }
+
+    fn status(&mut self, status: Status) {
+        if let Status::Lost {
+            fault: Some(fault), ..
+        } = &status
+        {
+            self.figures.fault(&self.face.account.provider, fault);
+            tracing::warn!(account = %self.face.account, ?fault, "the adapter's instance is lost; it begins anew");
+        }
+        self.face.status(status);
+    }
+
+    fn aside(&mut self, event: HostEvent) {
+        let account = &self.face.account;
+        match event {
+            HostEvent::Op(op) => {
+                // A poll that was answered, a heartbeat that came back: the provider is there.
+                if op.status.is_ok() {
+                    self.face.signs.heard();
+                }
+                self.figures.operation(&account.provider, &op);
+            }
+            HostEvent::Log(log) => self.log(&log),
+            HostEvent::Kv(request) => self.kv.ask(request),
+            HostEvent::Misbehaved { kind, count } => {
+                self.figures.misbehaved(&account.provider, kind, count);
+                tracing::warn!(%account, ?kind, count, "the adapter broke a rule of the plugin contract");
+            }
+            // Of what the core asked for itself.
+            HostEvent::Completed(completed) => {
+                if completed.status.is_ok() {
+                    self.face.signs.heard();
+                }
+            }
+            // Handled before they could come here.
+            HostEvent::Event(_) | HostEvent::Report(_) | HostEvent::Fault(_) => {}
+        }
+    }
+
+    fn instance(&mut self, instance: Option<&Arc<Instance>>) {
+        self.face.set_instance(instance);
+    }
+}
+
+impl AccountOutlet {
+    /// A line of the adapter's in the bridge's log.
+    fn log(&self, log: &Log) {
+        let mut fields = String::new();
+        for (key, value) in log.fields() {
+            let _ = write!(
+                fields,
+                "{}{key}={value}",
+                if fields.is_empty() { "" } else { " " }
+            );
+        }
+        let fields = Some(fields).filter(|fields| !fields.is_empty());
+        let (account, part, text) = (&self.face.account, log.target(), log.message());
+        match log.level {
+            abi::LogLevel::ERROR => tracing::error!(%account, part, fields, "{text}"),
+            abi::LogLevel::WARN => tracing::warn!(%account, part, fields, "{text}"),
+            abi::LogLevel::INFO => tracing::info!(%account, part, fields, "{text}"),
+            abi::LogLevel::DEBUG => tracing::debug!(%account, part, fields, "{text}"),
+            _ => tracing::trace!(%account, part, fields, "{text}"),
+        }
+        if log.dropped_before > 0 {
+            self.figures
+                .log_dropped(&account.provider, log.dropped_before);
+        }
+    }
+}
+
+/// Names the commands that events echo.
+pub struct Known(pub Arc<Echoes>);
+
+impl Surroundings for Known {
+    fn echoed(&self, client_ref: &str) -> Option<Echoed> {
+        let sent = self.0.get(client_ref)?;
+        Some(Echoed {
+            correlation_id: sent.correlation_id,
+            causation_id: sent.command_id,
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! The status document: what this replica is, what it has, and how each of its accounts is.
+//!
+//! Made of facts that are at hand; nobody is asked for it.
+
+use super::base::{Base, Listed};
+use super::figures::Parts;
+use super::plan::Plan;
+use crate::bus::ack::Trouble;
+use im_bridge_sdk::model::Durable;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+
+impl Parts {
+    /// The document; members that are not known yet are null.
+    pub fn status(&self) -> Value {
+        let base = self.base.get().and_then(Weak::upgrade);
+        let plan = self.plan.get().map(|plan| Arc::clone(&plan.borrow()));
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "readiness": self.health.readiness(),
+            "replica": base.as_deref().map(replica),
+            "nats": base.as_deref().map(nats),
+            "plugins": plan.as_deref().map(plugins),
+            "accounts": base.as_deref().map(|base| {
+                base.directory.all().iter().map(account).collect::<Vec<_>>()
+            }),
+            "waiting": plan.zip(base).map(|(plan, base)| waiting(&plan, &base)),
+        })
+    }
+}
+
+fn replica(base: &Base) -> Value {
+    let owner = base.shards.owner();
+    let view = base.shards.view();
+    let view = view.borrow();
+    let of = |one: &crate::bus::members::Owner| -> Vec<u16> {
+        let leases = view.leases.iter();
+        leases
+            .filter(|(_, lease)| lease.record.owner == *one)
+            .map(|(shard, _)| shard.number())
+            .collect()
+    };
+    let members: Vec<Value> = view
+        .members
+        .iter()
+        .map(|(member, seen)| {
+            json!({
+                "instance": member.as_str(),
+                "version": seen.record.version,
+                "draining": seen.record.draining,
+                "providers": seen.record.providers,
+                "shards": of(member).len(),
+            })
+        })
+        .collect();
+    json!({ "name": owner.name(), "instance": owner.as_str(), "shards": of(owner), "members": members })
+}
+
+fn nats(base: &Base) -> Value {
+    let server = base.bus.server();
+    let acks = base.acks.status();
+    let troubles: Vec<Value> = acks
+        .troubles
+        .iter()
+        .map(|(stream, trouble, since)| {
+            let code = match trouble {
+                Trouble::Full => "bus_full",
+                Trouble::Unavailable => "nats_unreachable",
+                Trouble::NoStream => "nats_object_missing",
+                Trouble::Forbidden => "nats_permission",
+            };
+            json!({ "stream": &**stream, "code": code, "for_s": since.as_secs() })
+        })
+        .collect();
+    json!({
+        "server": server.server_name,
+        "version": server.version,
+        "connected": { "data": base.bus.data.is_connected(), "control": base.bus.control.is_connected() },
+        "publishes_in_flight": acks.in_flight,
+        "troubles": troubles,
+    })
+}
+
+fn plugins(plan: &Plan) -> Value {
+    let used: Vec<Value> = plan
+        .plugins
+        .adapters
+        .iter()
+        .map(|(provider, adapter)| {
+            json!({
+                "provider": provider.as_str(),
+                "name": adapter.loaded.description.adapter_name,
+                "version": adapter.loaded.version.to_string(),
+                "sha256": adapter.loaded.sha256.to_string(),
+                "file": adapter.loaded.path,
+            })
+        })
+        .collect();
+    let refused: Vec<Value> = plan
+        .plugins
+        .refused
+        .iter()
+        .map(|refused| json!({ "file": refused.path, "code": refused.code, "text": refused.text }))
+        .collect();
+    json!({ "used": used, "refused": refused })
+}
+
+/// One owned account.
+pub fn account(listed: &Listed) -> Value {
+    let face = &listed.face;
+    let credits = face.instance().map(|instance| instance.credits());
+    let outbound = listed.outbound.as_ref();
+    json!({
+        "provider": face.account.provider.as_str(),
+        "account": face.account.alias.as_str(),
+        "shard": listed.shard.number(),
+        "state": *face.state(),
+        "last_frame_at": face.signs.last_frame(),
+        "last_event_at": face.signs.last_event(),
+        "events_unsettled": credits.map_or(0, |credits| credits.held_events),
+        "commands_waiting": outbound.map_or(0, |figures| figures.waiting.load(Ordering::Relaxed)),
+        "commands_in_flight": outbound.map_or(0, |figures| figures.in_flight.load(Ordering::Relaxed)),
+        "commands_run": face.hands.view().durable() == Durable::Run,
+    })
+}
+
+/// Accounts that are configured here and owned by nobody that is known.
+fn waiting(plan: &Plan, base: &Base) -> Vec<String> {
+    let view = base.shards.view();
+    let view = view.borrow();
+    let enabled = plan.accounts.values().filter(|wanted| wanted.part.enabled);
+    enabled
+        .filter(|wanted| !view.leases.contains_key(&wanted.shard()))
+        .map(|wanted| wanted.account.to_string())
+        .collect()
+}
