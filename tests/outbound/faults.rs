@@ -1,9 +1,12 @@
 //! What a server that dies, and an owner that dies, cost: time, and nothing else.
 
-use super::provider::{Provider, Says};
-use super::world::{Caller, Owner, account, bus};
+use super::provider::{Provider, Says, capabilities};
+use super::world::{Caller, Owner, account, bus, saying};
+use im_bridge_sdk::model::AccountState;
 use im_bridge_test_harness::{Nats, eventually, eventually_within, seeded};
+use serde_json::json;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,4 +101,104 @@ async fn owners_that_die_one_after_the_other_do_each_command_at_most_once_and_an
     let unknown = results.iter().filter(|one| one["status"] == "unknown");
     let ok = results.iter().filter(|one| one["status"] == "ok").count();
     assert_eq!(unknown.count() + ok, results.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_outlives_three_owners_is_given_up() {
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    caller.say(&account(), "lobby", "k1", "deadly").await;
+    // A provider that removes duplicates: each owner may try again.
+    let can = capabilities(|can| can["guarantees"]["provider_dedup"] = json!(true));
+    for epoch in 1..=3 {
+        let owner = Owner::new(&bus, epoch).await;
+        let provider = Provider::with(Arc::clone(&can), AccountState::Online, |_| Says::Nothing);
+        let outbound = owner.serve(&account(), &provider).await;
+        eventually("it is with the provider", || async {
+            (provider.seen().len() == 1).then_some(())
+        })
+        .await;
+        assert_eq!(provider.seen()[0].is_redelivered, epoch > 1);
+        drop((outbound, owner));
+    }
+    let owner = Owner::new(&bus, 4).await;
+    let provider = Provider::with(can, AccountState::Online, |_| Says::Done);
+    let _outbound = owner.serve(&account(), &provider).await;
+    assert_eq!(caller.hears(1).await[0]["status"], "unknown");
+    assert!(provider.seen().is_empty());
+    assert_eq!(caller.dead_letters().await.len(), 1);
+    caller.all_acknowledged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truth_that_comes_late_replaces_unknown() {
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let provider = Provider::new(|_| Says::DoneAndLate);
+    let _outbound = owner.serve(&account(), &provider).await;
+    let data = saying("lobby", "k1", "hello");
+    let (_, answer) = caller.ask(&account(), "message.send", &data).await;
+    assert_eq!(answer["data"]["status"], "unknown");
+    eventually("the truth is kept", || async {
+        provider.tell_late();
+        let (_, answer) = caller.ask(&account(), "message.send", &data).await;
+        (answer["data"]["status"] == "ok").then_some(())
+    })
+    .await;
+    assert_eq!(provider.done().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_made_anew_gets_its_commands_again() {
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let away = Provider::with(capabilities(|_| {}), AccountState::Backoff, |_| Says::Done);
+    let first = owner.serve(&account(), &away).await;
+    for number in 0..5 {
+        let (key, text) = (format!("k{number}"), number.to_string());
+        caller.say(&account(), "lobby", &key, &text).await;
+    }
+    eventually("all are in hand", || async {
+        (owner.in_hand.len() == 5).then_some(())
+    })
+    .await;
+    drop((first, owner.accounts.remove(&account())));
+    let provider = Provider::new(|_| Says::Done);
+    let _second = owner.serve(&account(), &provider).await;
+    caller.all_acknowledged().await;
+    assert_eq!(provider.done(), ["0", "1", "2", "3", "4"]);
+    assert!(away.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_ends_finishes_what_is_with_the_adapter_and_leaves_the_rest() {
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let provider = Provider::new(|_| Says::Nothing);
+    let outbound = owner.serve(&account(), &provider).await;
+    for number in 0..3 {
+        let (key, text) = (format!("k{number}"), number.to_string());
+        caller.say(&account(), "lobby", &key, &text).await;
+    }
+    eventually("the first is with the adapter", || async {
+        (provider.seen().len() == 1 && owner.in_hand.len() == 3).then_some(())
+    })
+    .await;
+    let ending = outbound.end(Duration::from_secs(20));
+    let finishing = async {
+        tokio::task::yield_now().await;
+        provider.finish_all();
+    };
+    tokio::join!(ending, finishing);
+    assert_eq!(provider.done(), ["0"]);
+    assert_eq!(caller.hears(1).await.len(), 1);
+    drop(owner);
+    let owner = Owner::new(&bus, 2).await;
+    let provider = Provider::new(|_| Says::Done);
+    let _outbound = owner.serve(&account(), &provider).await;
+    caller.all_acknowledged().await;
+    assert_eq!(provider.done(), ["1", "2"]);
 }

@@ -1,7 +1,9 @@
 //! Commands keep their order in a channel, and accounts do not wait for each other.
 
 use super::provider::{Provider, Says, capabilities};
-use super::world::{Caller, Owner, account, bus, named};
+use super::world::{Caller, Owner, account, bus, named, saying};
+use async_nats::HeaderMap;
+use im_bridge::outbound::budget::Pace;
 use im_bridge_plugin_api::abi::Status;
 use im_bridge_sdk::model::AccountState;
 use im_bridge_test_harness::{Nats, eventually, eventually_within, seeded, stays};
@@ -176,4 +178,54 @@ async fn a_user_is_the_channel_of_the_two() {
         .filter(|seen| seen.name == "channel.create")
         .count();
     assert_eq!(created, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadlines_pass_also_while_an_account_is_away() {
+    // More than are kept whole.
+    const WAITING: usize = 300;
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let away = Provider::with(capabilities(|_| {}), AccountState::Backoff, |_| Says::Done);
+    let _outbound = owner.serve(&account(), &away).await;
+    let soon = im_bridge::bus::clock::unix_ms() + 2_000;
+    let soon = im_bridge_sdk::model::Time::from_ms(soon).to_string();
+    let mut headers = HeaderMap::new();
+    headers.insert("ce-expirytime", soon.as_str());
+    for number in 0..WAITING {
+        let data = saying("lobby", &format!("k{number}"), "late");
+        let headers = headers.clone();
+        caller
+            .send_with(&account(), "message.send", &data, headers)
+            .await;
+    }
+    caller.all_acknowledged().await;
+    let results = caller.results().await;
+    assert_eq!(results.len(), WAITING);
+    let is_late = |one: &serde_json::Value| one["error"]["code"] == "deadline_exceeded";
+    assert!(results.iter().all(is_late));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_pace_would_hold_too_long_is_told_when_to_come() {
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let provider = Provider::new(|_| Says::Done);
+    let mut options = owner.options(&account(), &provider);
+    options.rate = Some(Pace {
+        per_s: 0.01,
+        burst: 1,
+    });
+    let _outbound = owner.serve_with(options).await;
+    let ask = async |key: &str| {
+        let data = saying("lobby", key, "x");
+        caller.ask(&account(), "message.send", &data).await.1["data"].take()
+    };
+    assert_eq!(ask("k1").await["status"], "ok");
+    let refused = ask("k2").await;
+    assert_eq!(refused["error"]["code"], "rate_limited");
+    assert!(refused["error"]["retry_after_ms"].as_u64().unwrap() > 30_000);
+    assert_eq!(provider.done().len(), 1);
 }

@@ -25,6 +25,8 @@ pub enum Says {
     DoneAndLost,
     /// It is not done, and nobody hears of that either.
     NotDoneAndLost,
+    /// It is done, and heard of when the test says so.
+    DoneAndLate,
     /// Nothing yet: the test ends it.
     Nothing,
 }
@@ -152,6 +154,14 @@ impl Provider {
             .collect()
     }
 
+    /// Tells the truth about what was done and not heard of.
+    pub fn tell_late(&self) {
+        let late = std::mem::take(&mut self.state.lock().unwrap().tags);
+        for (tag, seen) in late {
+            self.hands.ended(tag, Ended::Late(sent(&seen)));
+        }
+    }
+
     /// Ends what was left open: it is done.
     pub fn finish_all(&self) {
         let open = {
@@ -181,7 +191,10 @@ impl State {
         };
         self.seen.push(seen.clone());
         let says = script(&seen);
-        let is_done = matches!(says, Says::Done | Says::Result(_) | Says::DoneAndLost);
+        let is_done = matches!(
+            says,
+            Says::Done | Says::Result(_) | Says::DoneAndLost | Says::DoneAndLate
+        );
         if is_done && !seen.is_verify {
             self.done.push(seen.clone());
         }
@@ -198,6 +211,10 @@ impl State {
                 Ended::Completed(said)
             }
             Says::DoneAndLost | Says::NotDoneAndLost => Ended::Unknown("timeout_after_send"),
+            Says::DoneAndLate => {
+                self.tags.push((request.tag, seen));
+                Ended::Unknown("timeout_after_send")
+            }
             Says::Nothing => {
                 self.tags.push((request.tag, seen));
                 return None;

@@ -115,9 +115,12 @@ impl Outbound {
 
     /// Begins nothing durable any more, finishes what is with the adapter, answers its requests; before the adapter is
     /// drained and the lease given back. After `within` it ends anyway.
-    pub async fn end(mut self, within: Duration) {
+    pub async fn end(&self, within: Duration) {
         self.ending.send_replace(true);
-        // Beyond its time the task is aborted with this value; a panic in it was told by the runtime.
-        let _ = tokio::time::timeout(within, &mut self.task).await;
+        // Closed when the task has ended; a panic in it was told by the runtime.
+        let ended = tokio::time::timeout(within, self.arrivals.closed()).await;
+        if ended.is_err() {
+            self.task.abort();
+        }
     }
 }

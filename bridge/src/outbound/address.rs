@@ -3,10 +3,21 @@
 //! In memory only, [`REMEMBERED_MAX`] per account; what is forgotten is asked again, which every provider answers with the
 //! same channel.
 
+use super::Fail;
+use super::answer::Verdict;
+use super::desk::Desk;
+use super::flow::{Act, HANDED_OVER_FOR, expired};
+use super::outcome::Outcome;
+use super::work::Work;
+use crate::bus::clock::unix_ms;
+use crate::loader::host::Command as HandedOver;
 use bytes::Bytes;
+use im_bridge_plugin_api::abi::Trace;
 use im_bridge_sdk::model::ids::hashed;
+use im_bridge_sdk::model::{Command, ErrorCode, ErrorObject, Level};
 use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
+use tokio::time::Instant;
 
 /// Users per account.
 pub const REMEMBERED_MAX: usize = 10_000;
@@ -37,19 +48,83 @@ impl Addresses {
     }
 }
 
+impl Desk {
+    /// The channel of the two, or why there is none. Get-or-create: asking again is harmless.
+    pub(super) async fn find_channel(&self, user: &str, work: &mut Work) -> Result<String, Act> {
+        if work.is_expired() {
+            return Err(Verdict::from(expired()).into());
+        }
+        let offered = self.capabilities().map_or(Level::Rejected, |can| {
+            can.commands.get(Command::ChannelCreate)
+        });
+        if offered <= Level::Dropped {
+            let text = "the provider finds no channel by its user";
+            let hint = "address the channel by `channel_id`".to_owned();
+            let fail = Fail::certain(ErrorCode::UnsupportedCommand, text)
+                .at("/params/to/user_id")
+                .hint(Some(hint));
+            return Err(Verdict::from(fail).into());
+        }
+        let until = work.deadline_at().min(Instant::now() + HANDED_OVER_FOR);
+        let left = until.saturating_duration_since(Instant::now());
+        let left_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        work.attempts += 1;
+        let question = HandedOver {
+            name: Command::ChannelCreate.as_str().into(),
+            channel: None,
+            idempotency_key: reference(user).into(),
+            body: question(user),
+            deadline_ms: unix_ms().saturating_add(left_ms),
+            is_redelivered: work.attempts > 1,
+            trace: Trace::NONE,
+        };
+        let handed = self.hands.carry_out(question, false, until).await;
+        let error = match Outcome::of(&handed.ended) {
+            Outcome::Success { result, .. } => match answer(result.as_str()) {
+                Some(channel) => {
+                    // What it took to find the channel is none of the command's tries.
+                    work.attempts = 0;
+                    return Ok(channel);
+                }
+                None => ErrorObject::new(
+                    ErrorCode::SchemaViolation,
+                    true,
+                    "the adapter made a channel without an id",
+                ),
+            },
+            // The channel may exist now, but nothing was sent.
+            Outcome::Failure { mut error, .. } => {
+                error.certain = true;
+                error
+            }
+            Outcome::Uncertain { error } => {
+                ErrorObject::new(ErrorCode::ProviderUnavailable, true, error.message)
+            }
+        };
+        if let Some(again) = self.retry(work, &error) {
+            return Err(Act::Again(again));
+        }
+        Err(Verdict {
+            is_dead: self.is_dead(work, &error),
+            ..Verdict::error(self.said(work, error))
+        }
+        .into())
+    }
+}
+
 /// Body of the question for the channel of a user.
-pub(super) fn question(user: &str) -> Bytes {
+fn question(user: &str) -> Bytes {
     let params = serde_json::json!({ "kind": "dm", "member_ids": [user] });
     format!("{{\"params\":{params},\"options\":{{}}}}").into()
 }
 
 /// The same for every question about this user.
-pub(super) fn reference(user: &str) -> String {
+fn reference(user: &str) -> String {
     hashed(&format!("dm {user}"))
 }
 
 /// The channel in an answer.
-pub(super) fn answer(result: &str) -> Option<String> {
+fn answer(result: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Created {
         channel: Channel,

@@ -404,17 +404,11 @@ impl Desk {
             _ => &work.name,
         };
         self.figures.command(name, verdict.status, class);
-        let taken = match work.is_durable {
-            true => Duration::from_millis(
-                u64::try_from(unix_ms().saturating_sub(work.since_ms)).unwrap_or(0),
-            ),
-            false => work.taken.elapsed(),
-        };
         let histogram = match work.is_durable {
             true => &self.figures.durable,
             false => &self.figures.request,
         };
-        histogram.record(taken);
+        histogram.record(work.taken.elapsed());
     }
 }
 

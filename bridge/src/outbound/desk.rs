@@ -70,11 +70,9 @@ impl Desk {
 
     pub(super) fn unresolved(&self, more: i64) {
         let gauge = &self.account_figures.unresolved;
-        match more {
-            0 => {}
-            1.. => drop(gauge.fetch_add(more.unsigned_abs(), Ordering::Relaxed)),
-            _ => drop(gauge.fetch_sub(more.unsigned_abs(), Ordering::Relaxed)),
-        }
+        // Another owner may have counted what this one resolves.
+        let changed = |count: u64| Some(count.saturating_add_signed(more));
+        let _ = gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
     }
 }
 

@@ -4,15 +4,14 @@
 //! otherwise. Before a command is put off, the ledger says whether it may have happened, so that a crash meanwhile
 //! changes nothing.
 //!
-//! Not here: when a command goes (`queue`), how its end is told (`answer`).
+//! Not here: when a command goes (`queue`), finding out what became of it (`verify`), how its end is told (`answer`).
 
 use super::Fail;
-use super::address;
 use super::answer::{Keep, Verdict};
 use super::check;
 use super::desk::{Desk, Sent};
 use super::hands::Handed;
-use super::ledger::{Claim, Held, LedgerError, Stored};
+use super::ledger::{Claim, Held, LedgerError};
 use super::metrics::Hit;
 use super::outcome::Outcome;
 use super::work::{Key, Origin, What, Work};
@@ -20,18 +19,13 @@ use crate::bus::clock::unix_ms;
 use crate::bus::kv::WriteError;
 use crate::loader::host::Command as HandedOver;
 use bytes::Bytes;
-use im_bridge_plugin_api::abi::Trace;
-use im_bridge_sdk::model::{
-    Command, Durable, ErrorClass, ErrorCode, ErrorObject, Level, ResultStatus,
-};
+use im_bridge_sdk::model::{Command, Durable, ErrorClass, ErrorCode, ErrorObject, ResultStatus};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// Longest time that an adapter gets for one command, however long the command itself may wait.
-const HANDED_OVER_FOR: Duration = Duration::from_secs(60);
-/// And for looking what became of one.
-const VERIFY_FOR: Duration = Duration::from_secs(30);
+pub(super) const HANDED_OVER_FOR: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LAST: Duration = Duration::from_secs(60);
 
@@ -65,7 +59,7 @@ impl From<Fail> for Verdict {
 }
 
 /// 1, 2, 4 … 60 s.
-fn pause(tries: u32) -> Duration {
+pub(super) fn pause(tries: u32) -> Duration {
     let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
     PAUSE_FIRST.saturating_mul(factor).min(PAUSE_LAST)
 }
@@ -134,6 +128,9 @@ impl Desk {
 
     /// It will not be carried out; but a known key is answered from the ledger all the same.
     async fn refused(&self, work: &mut Work, key: &Key, fail: Fail) -> Act {
+        if work.key_in_hand.is_none() && !self.take_key(work) {
+            return self.busy(work);
+        }
         let found = self
             .gateway
             .ledger
@@ -147,7 +144,20 @@ impl Desk {
         }
     }
 
-    fn met_again(&self, claim: Claim) -> Act {
+    /// Another command with its key is being worked on.
+    pub(super) fn busy(&self, work: &Work) -> Act {
+        self.figures.hit(Hit::InProgress);
+        if work.is_durable {
+            return Act::Again(Again {
+                after: PAUSE_FIRST,
+                pauses_account: false,
+            });
+        }
+        let text = "the command with this key is still running";
+        Verdict::error(ErrorObject::new(ErrorCode::InProgress, false, text)).into()
+    }
+
+    pub(super) fn met_again(&self, claim: Claim) -> Act {
         match claim {
             Claim::Ended(stored) => {
                 self.figures.hit(Hit::Duplicate);
@@ -182,7 +192,7 @@ impl Desk {
     }
 
     /// The ledger did not answer: a durable command waits, a caller is told.
-    fn put_off(&self, work: &mut Work, error: &LedgerError) -> Act {
+    pub(super) fn put_off(&self, work: &mut Work, error: &LedgerError) -> Act {
         if !self.hold.is_held() {
             return Act::Abandoned;
         }
@@ -200,90 +210,13 @@ impl Desk {
         Verdict::error(ErrorObject::new(code, true, error.to_string())).into()
     }
 
-    /// Somebody may have done it before: finds out, as far as that is possible.
-    async fn resolve(&self, work: &mut Work, key: &Key, held: Held, fit: Result<(), Fail>) -> Act {
-        let guarantees = self.capabilities().map(|can| can.guarantees.clone());
-        let can_verify = guarantees
-            .as_ref()
-            .is_some_and(|it| it.verify_after_timeout);
-        if can_verify {
-            return match self.verify(work, key).await {
-                Verified::Yes(outcome) => {
-                    self.figures.hit(Hit::Verified);
-                    self.unresolved(-i64::from(held.earlier().is_some()));
-                    self.ended(work, held, *outcome)
-                }
-                Verified::No => {
-                    self.figures.hit(Hit::Verified);
-                    self.unresolved(-i64::from(held.earlier().is_some()));
-                    match fit {
-                        Ok(()) => self.execute_again(work, key, held).await,
-                        Err(fail) => released(held, fail),
-                    }
-                }
-                Verified::Perhaps => self.stays_unknown(held),
-                Verified::Later => self.ask_later(work, held).await,
-            };
-        }
-        let is_harmless = guarantees.is_some_and(|it| it.provider_dedup);
-        match fit {
-            Ok(()) if is_harmless => self.execute_again(work, key, held).await,
-            _ => self.stays_unknown(held),
-        }
-    }
-
-    async fn execute_again(&self, work: &mut Work, key: &Key, held: Held) -> Act {
-        if !held.may_be_taken_over() {
-            return self.stays_unknown(held);
-        }
-        let claimant = work.claimant(key, self.epoch);
-        match self.gateway.ledger.take_over(&claimant, held).await {
-            Ok(held) => Box::pin(self.execute(work, key, held, true)).await,
-            Err(error) => self.put_off(work, &error),
-        }
-    }
-
-    /// An earlier unknown is answered again; one that was still in progress becomes one.
-    fn stays_unknown(&self, held: Held) -> Act {
-        if let Some(stored) = held.earlier() {
-            self.figures.hit(Hit::Duplicate);
-            return Verdict::again(stored).into();
-        }
-        let text = "its owner was lost while it was under way";
-        let error = ErrorObject::new(ErrorCode::LostAck, false, text);
-        self.unknown(held, error, false).into()
-    }
-
-    /// The provider cannot be asked now. What is known so far is written first: then a crash changes nothing.
-    async fn ask_later(&self, work: &mut Work, held: Held) -> Act {
-        work.attempts += 1;
-        let after = pause(work.attempts);
-        if !self.may_wait(work, after) {
-            return self.stays_unknown(held);
-        }
-        if held.earlier().is_none() {
-            let stored = unknown(ErrorCode::LostAck, "it is being asked for");
-            if !self.gateway.ledger.unknown(&held, stored, &self.hold).await {
-                return Act::Abandoned;
-            }
-            self.unresolved(1);
-        }
-        self.figures.retry(ErrorClass::Uncertain);
-        Act::Again(Again {
-            after,
-            pauses_account: false,
-        })
-    }
-
-    fn unknown(&self, held: Held, error: ErrorObject, is_dead: bool) -> Verdict {
-        Verdict {
-            keep: Keep::Unknown(held),
-            is_dead,
-            ..Verdict::unknown(error)
-        }
-    }
-
-    async fn execute(&self, work: &mut Work, key: &Key, held: Held, is_redelivered: bool) -> Act {
+    pub(super) async fn execute(
+        &self,
+        work: &mut Work,
+        key: &Key,
+        held: Held,
+        is_redelivered: bool,
+    ) -> Act {
         if !self.hold.is_held() {
             return Act::Abandoned;
         }
@@ -319,7 +252,7 @@ impl Desk {
     }
 
     /// What is certain by now.
-    fn ended(&self, work: &Work, held: Held, outcome: Outcome) -> Act {
+    pub(super) fn ended(&self, work: &Work, held: Held, outcome: Outcome) -> Act {
         match outcome {
             Outcome::Success {
                 status,
@@ -351,13 +284,13 @@ impl Desk {
     }
 
     /// For a person: a bug, or tries used up.
-    fn is_dead(&self, work: &Work, error: &ErrorObject) -> bool {
+    pub(super) fn is_dead(&self, work: &Work, error: &ErrorObject) -> bool {
         let is_spent = is_tried_again(error) && work.attempts >= self.attempts_max;
         work.is_durable && (error.class == ErrorClass::Internal || is_spent)
     }
 
     /// A durable command whose time is over says so, with what kept it.
-    fn said(&self, work: &Work, error: ErrorObject) -> ErrorObject {
+    pub(super) fn said(&self, work: &Work, error: ErrorObject) -> ErrorObject {
         let has_tries = work.attempts < self.attempts_max;
         if !(work.is_durable && error.certain && is_tried_again(&error) && has_tries) {
             return error;
@@ -371,55 +304,8 @@ impl Desk {
         expired
     }
 
-    async fn uncertain(
-        &self,
-        work: &mut Work,
-        key: &Key,
-        held: Held,
-        error: ErrorObject,
-        handed: Handed,
-    ) -> Act {
-        let can_verify = self
-            .capabilities()
-            .is_some_and(|can| can.guarantees.verify_after_timeout);
-        if !can_verify {
-            let mut verdict = self.unknown(held, error, false);
-            verdict.late = handed.late;
-            return verdict.into();
-        }
-        match self.verify(work, key).await {
-            Verified::Yes(outcome) => self.ended(work, held, *outcome),
-            Verified::No if !work.is_expired() => self.execute_again(work, key, held).await,
-            Verified::No => released(held, expired()),
-            Verified::Perhaps => {
-                let mut verdict = self.unknown(held, error, false);
-                verdict.late = handed.late;
-                verdict.into()
-            }
-            Verified::Later => self.ask_later(work, held).await,
-        }
-    }
-
-    async fn verify(&self, work: &mut Work, key: &Key) -> Verified {
-        let until = Instant::now() + VERIFY_FOR;
-        let question = self.command(work, Some(key), true, until);
-        let handed = self.hands.carry_out(question, true, until).await;
-        match Outcome::of(&handed.ended) {
-            outcome @ Outcome::Success { .. } => Verified::Yes(Box::new(outcome)),
-            Outcome::Failure { error, .. }
-                if error.class == ErrorClass::NotFound && error.certain =>
-            {
-                Verified::No
-            }
-            Outcome::Failure { error, .. } if error.class == ErrorClass::Unavailable => {
-                Verified::Later
-            }
-            _ => Verified::Perhaps,
-        }
-    }
-
     /// When a durable command is tried again; none: this was its last try.
-    fn retry(&self, work: &Work, error: &ErrorObject) -> Option<Again> {
+    pub(super) fn retry(&self, work: &Work, error: &ErrorObject) -> Option<Again> {
         if !work.is_durable || !is_tried_again(error) || work.attempts >= self.attempts_max {
             return None;
         }
@@ -435,7 +321,7 @@ impl Desk {
         })
     }
 
-    fn may_wait(&self, work: &Work, after: Duration) -> bool {
+    pub(super) fn may_wait(&self, work: &Work, after: Duration) -> bool {
         let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
         work.is_durable
             && work.attempts < self.attempts_max
@@ -502,7 +388,7 @@ impl Desk {
         handed
     }
 
-    fn command(
+    pub(super) fn command(
         &self,
         work: &Work,
         key: Option<&Key>,
@@ -521,103 +407,6 @@ impl Desk {
             trace: work.trace,
         }
     }
-
-    /// The channel of the two, or why there is none. Get-or-create: asking again is harmless.
-    pub(super) async fn find_channel(&self, user: &str, work: &mut Work) -> Result<String, Act> {
-        if work.is_expired() {
-            return Err(Verdict::from(expired()).into());
-        }
-        let offered = self.capabilities().map_or(Level::Rejected, |can| {
-            can.commands.get(Command::ChannelCreate)
-        });
-        if offered <= Level::Dropped {
-            let text = "the provider finds no channel by its user";
-            let hint = "address the channel by `channel_id`".to_owned();
-            let fail = Fail::certain(ErrorCode::UnsupportedCommand, text)
-                .at("/params/to/user_id")
-                .hint(Some(hint));
-            return Err(Verdict::from(fail).into());
-        }
-        let until = work.deadline_at().min(Instant::now() + HANDED_OVER_FOR);
-        let left = until.saturating_duration_since(Instant::now());
-        let left_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
-        work.attempts += 1;
-        let question = HandedOver {
-            name: Command::ChannelCreate.as_str().into(),
-            channel: None,
-            idempotency_key: address::reference(user).into(),
-            body: address::question(user),
-            deadline_ms: unix_ms().saturating_add(left_ms),
-            is_redelivered: work.attempts > 1,
-            trace: Trace::NONE,
-        };
-        let handed = self.hands.carry_out(question, false, until).await;
-        let error = match Outcome::of(&handed.ended) {
-            Outcome::Success { result, .. } => match address::answer(result.as_str()) {
-                Some(channel) => {
-                    // What it took to find the channel is none of the command's tries.
-                    work.attempts = 0;
-                    return Ok(channel);
-                }
-                None => ErrorObject::new(
-                    ErrorCode::SchemaViolation,
-                    true,
-                    "the adapter made a channel without an id",
-                ),
-            },
-            // The channel may exist now, but nothing was sent.
-            Outcome::Failure { mut error, .. } => {
-                error.certain = true;
-                error
-            }
-            Outcome::Uncertain { error } => {
-                ErrorObject::new(ErrorCode::ProviderUnavailable, true, error.message)
-            }
-        };
-        if let Some(again) = self.retry(work, &error) {
-            return Err(Act::Again(again));
-        }
-        Err(Verdict {
-            is_dead: self.is_dead(work, &error),
-            ..Verdict::error(self.said(work, error))
-        }
-        .into())
-    }
-
-    /// The truth about a command that was answered as unknown.
-    pub(super) async fn learnt(&self, held: Held, outcome: Outcome) {
-        let ledger = &self.gateway.ledger;
-        let is_written = match outcome {
-            Outcome::Success {
-                status,
-                result,
-                native_id,
-            } => {
-                let stored = Stored {
-                    status,
-                    error: None,
-                    result: Some(result),
-                    dataref: None,
-                };
-                ledger
-                    .done(held, stored, native_id.as_deref(), &self.hold)
-                    .await
-            }
-            Outcome::Failure { error, .. } if error.certain => {
-                ledger.forget_unknown(held, &self.hold).await
-            }
-            _ => false,
-        };
-        self.unresolved(-i64::from(is_written));
-    }
-}
-
-/// What the provider says of a command that may have happened.
-enum Verified {
-    Yes(Box<Outcome>),
-    No,
-    Perhaps,
-    Later,
 }
 
 /// Whether a durable command is tried again after this error, which did nothing.
@@ -629,21 +418,12 @@ fn is_tried_again(error: &ErrorObject) -> bool {
     }
 }
 
-fn released(held: Held, fail: Fail) -> Act {
+pub(super) fn released(held: Held, fail: Fail) -> Act {
     Verdict {
         keep: Keep::Released(held),
         ..Verdict::from(fail)
     }
     .into()
-}
-
-fn unknown(code: ErrorCode, text: &str) -> Stored {
-    Stored {
-        status: ResultStatus::Unknown,
-        error: Some(ErrorObject::new(code, false, text)),
-        result: None,
-        dataref: None,
-    }
 }
 
 pub(super) fn expired() -> Fail {

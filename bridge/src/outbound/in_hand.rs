@@ -3,6 +3,7 @@
 //! A command is known by its sequence in the stream. One that is delivered again while it is in hand only brings a new
 //! place to acknowledge it. What is in hand for long says so to the server, so that it is not delivered again.
 
+use crate::bus::Account;
 use crate::bus::consumer::{AckSubject, Acks};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ const PROGRESS_AFTER: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 struct Place {
     ack: AckSubject,
+    /// None: its subject names none.
+    account: Option<Account>,
     heard: Instant,
 }
 
@@ -38,12 +41,19 @@ impl InHand {
     }
 
     /// Takes a command into the hand. False: it is there already.
-    pub(super) fn take(&self, sequence: u64, ack: AckSubject) -> bool {
+    pub(super) fn take(&self, sequence: u64, ack: AckSubject, account: Option<Account>) -> bool {
         let place = Place {
             ack,
+            account,
             heard: Instant::now(),
         };
         self.lock().insert(sequence, place).is_none()
+    }
+
+    /// The account's queue is gone: what it had is in nobody's hand, and is taken when it comes again.
+    pub(super) fn forget(&self, account: &Account) {
+        let mut places = self.lock();
+        places.retain(|_, place| place.account.as_ref() != Some(account));
     }
 
     /// It is answered: acknowledges it. A lost acknowledgement brings it again, and then the ledger answers.

@@ -4,7 +4,7 @@
 //! done again. In order within a channel, channels side by side. Nothing is guessed: what nobody knows is `unknown`.
 //!
 //! Reading order: `incoming` (what arrived), `check` (may it be done), `ledger` (was it done), `lanes` and `budget`
-//! (when), `flow` (one command's way), `answer` (how its end is told), `queue` (all commands of one account), `shard`
+//! (when), `flow` and `verify` (one command's way), `answer` (how its end is told), `queue` (all commands of one account), `shard`
 //! and `requests` (where commands come from).
 //!
 //! Not here: the adapter's side (`account`, `loader::host`), what results look like on the wire (`envelope`).
@@ -28,6 +28,8 @@ mod outcome;
 mod queue;
 mod requests;
 mod shard;
+mod tail;
+mod verify;
 mod work;
 
 pub use account::{Options, Outbound};

@@ -18,18 +18,17 @@ use super::flow::{Act, Again, expired, not_now, running};
 use super::hands::View;
 use super::lanes::{LaneKey, Lanes};
 use super::ledger::Held;
-use super::metrics::Hit;
 use super::outcome::Outcome;
 use super::requests::Asked;
+use super::tail::{Read, Tail};
 use super::work::{Intake, Origin, What, Work};
 use crate::bus::Kind;
 use crate::bus::clock::unix_ms;
 use crate::bus::consumer::Delivered;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use im_bridge_sdk::model::{Command, Durable, Effect, ErrorCode};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,21 +41,10 @@ pub const IN_HAND_MAX: usize = 256;
 pub const IN_HAND_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Requests in hand of one account; the next one is answered `overloaded`.
 pub const REQUESTS_MAX: usize = 256;
-/// Bodies being read again at the same time.
-const READING_MAX: usize = 16;
 /// Unknown ends whose truth is still waited for.
 const LATE_MAX: usize = 64;
 /// How late a command may notice that its deadline passed while it waited.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// A key that is being worked on is looked at again after this long.
-const BUSY_AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-/// A command of which only the place is kept.
-struct Waiting {
-    command: Command,
-    since_ms: i64,
-    deadline_ms: i64,
-}
 
 /// Where a command is while it acts.
 #[derive(Clone)]
@@ -84,13 +72,6 @@ struct Settled {
     is_told: bool,
 }
 
-/// A command that was read again: its place in the stream, and the work, unless it is gone.
-struct Read {
-    sequence: u64,
-    work: Option<Box<Work>>,
-    is_expired: bool,
-}
-
 pub(super) struct Queue {
     desk: Arc<Desk>,
     view: watch::Receiver<View>,
@@ -104,10 +85,7 @@ pub(super) struct Queue {
     lanes: Lanes<Box<Work>>,
     /// What changes nothing: a lane each, so that only their number is bounded.
     reads: Lanes<Box<Work>>,
-    /// By sequence, so in the order of the stream.
-    tail: BTreeMap<u64, Waiting>,
-    expiries: BTreeSet<(i64, u64)>,
-    reading: FuturesOrdered<BoxFuture<'static, Read>>,
+    tail: Tail,
     acting: FuturesUnordered<BoxFuture<'static, Turn>>,
     settling: FuturesUnordered<BoxFuture<'static, Settled>>,
     lates: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -138,9 +116,7 @@ impl Queue {
             is_ending: false,
             lanes: Lanes::new(1),
             reads: Lanes::new(1),
-            tail: BTreeMap::new(),
-            expiries: BTreeSet::new(),
-            reading: FuturesOrdered::new(),
+            tail: Tail::default(),
             acting: FuturesUnordered::new(),
             settling: FuturesUnordered::new(),
             lates: FuturesUnordered::new(),
@@ -174,7 +150,7 @@ impl Queue {
                 Some(settled) = self.settling.next() => self.settled(settled),
                 Some(turn) = self.acting.next() => self.ended(turn),
                 Some(()) = self.lates.next() => {}
-                Some(read) = self.reading.next() => self.read(read),
+                Some(read) = self.tail.next() => self.read(read),
                 Ok(()) = self.view.changed() => {
                     self.known = self.view.borrow_and_update().clone();
                     self.adapt();
@@ -198,12 +174,10 @@ impl Queue {
     /// What waits is the next owner's; requests are answered by this one.
     fn begin_to_end(&mut self) {
         self.is_ending = true;
-        self.tail.clear();
-        self.expiries.clear();
+        self.tail = Tail::default();
         self.lanes.extract(|work| work.is_durable);
         self.reads.extract(|work| work.is_durable);
         self.lates.clear();
-        self.reading.clear();
     }
 
     fn wake_at(&self) -> Option<Instant> {
@@ -276,17 +250,8 @@ impl Queue {
 
     fn delivered(&mut self, delivered: &Delivered, command: Command) {
         let work = self.of(delivered, kind(command));
-        let must_wait = !self.has_room() || !self.tail.is_empty() || !self.reading.is_empty();
-        if must_wait && work.fail.is_none() {
-            let waiting = Waiting {
-                command,
-                since_ms: work.since_ms,
-                deadline_ms: work.deadline_ms,
-            };
-            let sequence = delivered.sequence;
-            self.expiries.insert((waiting.deadline_ms, sequence));
-            self.tail.insert(sequence, waiting);
-            return;
+        if work.fail.is_none() && !(self.has_room() && self.tail.is_empty()) {
+            return self.tail.push(delivered.sequence, command, &work);
         }
         self.admit(work);
     }
@@ -300,7 +265,7 @@ impl Queue {
     }
 
     fn has_room(&self) -> bool {
-        self.held + self.reading.len() < IN_HAND_MAX && self.held_bytes < IN_HAND_BYTES_MAX
+        self.held + self.tail.reading() < IN_HAND_MAX && self.held_bytes < IN_HAND_BYTES_MAX
     }
 
     fn hold(&mut self, work: &Work) {
@@ -435,18 +400,12 @@ impl Queue {
             return self.acting.push(turn.boxed());
         }
         if work.has_entry() && !self.desk.take_key(&mut work) {
-            self.desk.figures.hit(Hit::InProgress);
-            if work.is_durable {
-                let again = std::time::Instant::now() + BUSY_AGAIN_AFTER;
-                return self.lanes.again(&key, work, again);
-            }
-            self.lanes.done(&key);
-            let text = "the command with this key is still running";
-            let mut verdict = Verdict::from(Fail::certain(ErrorCode::InProgress, text));
-            if let Some(error) = &mut verdict.error {
-                error.certain = false;
-            }
-            return self.settle(work, Box::new(verdict));
+            let act = self.desk.busy(&work);
+            return self.ended(Turn {
+                place: Place::Lane(key),
+                work,
+                end: TurnEnd::Acted(act),
+            });
         }
         self.act(Place::Lane(key), work);
     }
@@ -567,15 +526,7 @@ impl Queue {
 
     /// Reads again what comes next in the stream.
     fn read_more(&mut self) {
-        while self.reading.len() < READING_MAX && self.has_room() && !self.is_ending {
-            let Some((sequence, waiting)) = self.tail.pop_first() else {
-                return;
-            };
-            self.expiries.remove(&(waiting.deadline_ms, sequence));
-            let desk = Arc::clone(&self.desk);
-            self.reading
-                .push_back(read(desk, sequence, waiting, false).boxed());
-        }
+        while self.has_room() && !self.is_ending && self.tail.read_next(&self.desk) {}
     }
 
     fn read(&mut self, read: Read) {
@@ -605,17 +556,7 @@ impl Queue {
         for work in over {
             self.fail(work, expired());
         }
-        while let Some((deadline_ms, sequence)) = self.expiries.first().copied() {
-            if deadline_ms > now_ms || self.reading.len() >= READING_MAX {
-                break;
-            }
-            self.expiries.pop_first();
-            if let Some(waiting) = self.tail.remove(&sequence) {
-                let desk = Arc::clone(&self.desk);
-                self.reading
-                    .push_back(read(desk, sequence, waiting, true).boxed());
-            }
-        }
+        self.tail.read_expired(now_ms, &self.desk);
         for work in self.batches.overdue() {
             let reply = self.desk.compose(work, &mut Verdict::error(running(true)));
             let desk = Arc::clone(&self.desk);
@@ -627,14 +568,14 @@ impl Queue {
     fn show(&self) {
         let figures = &self.desk.account_figures;
         let in_flight = figures.in_flight.load(Ordering::Relaxed);
-        let waiting = (self.held + self.tail.len() + self.reading.len()) as u64;
+        let waiting = (self.held + self.tail.len()) as u64;
         figures
             .waiting
             .store(waiting.saturating_sub(in_flight), Ordering::Relaxed);
         let kept = self.lanes.iter().chain(self.reads.iter());
         // Lanes hold the earlier ones.
         let oldest = match self.lanes.waiting() + self.reads.waiting() {
-            0 => self.tail.values().next().map(|waiting| waiting.since_ms),
+            0 => self.tail.oldest_ms(),
             _ => kept.map(|work| work.since_ms).min(),
         };
         figures
@@ -667,27 +608,7 @@ fn turn(
     .boxed()
 }
 
-async fn read(desk: Arc<Desk>, sequence: u64, waiting: Waiting, is_expired: bool) -> Read {
-    let stored = desk.gateway.read(sequence, &desk.hold).await;
-    let work = stored.map(|stored| {
-        Box::new(Work::read(Intake {
-            kind: kind(waiting.command),
-            is_control: false,
-            headers: &stored.headers,
-            payload: &stored.payload,
-            origin: Origin::Durable { sequence },
-            since_ms: waiting.since_ms,
-            commands_max_age: desk.gateway.commands_max_age,
-        }))
-    });
-    Read {
-        sequence,
-        work,
-        is_expired,
-    }
-}
-
-fn kind(command: Command) -> Kind {
+pub(super) fn kind(command: Command) -> Kind {
     command
         .as_str()
         .parse()

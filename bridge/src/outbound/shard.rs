@@ -14,6 +14,9 @@ use crate::bus::clock::unix_ms;
 use crate::bus::consumer::{Delivered, ShardConsumer, TakeError};
 use crate::bus::{Account, Hold, Kind};
 use crate::dead_letter::{Body, Letter};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use im_bridge_sdk::model::ids::B32;
 use im_bridge_sdk::model::{Command, ErrorCode, ErrorObject, Time};
 use std::collections::{HashMap, VecDeque};
@@ -26,6 +29,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 pub const UNKNOWN_ACCOUNT_WITHIN: Duration = Duration::from_secs(60);
 /// Such commands of one shard: beyond it the oldest is answered at once.
 const STRAYS_MAX: usize = 1_024;
+/// Dead letters on their way; beyond it the shard waits, so that a stream that refuses them bounds what is kept.
+const BURYING_MAX: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between looks at what is in hand for long.
 const PROGRESS_EVERY: u32 = 30;
@@ -35,6 +40,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub struct Accounts {
     known: Mutex<HashMap<Account, Arc<Outbound>>>,
+    /// Whose commands are in nobody's hand any more.
+    gone: Mutex<Vec<Account>>,
     changed: Notify,
 }
 
@@ -49,8 +56,18 @@ impl Accounts {
         self.changed.notify_one();
     }
 
+    /// Its commands come again, for whoever is added under its name within a minute. The caller has ended the queue, or
+    /// drops it now.
     pub fn remove(&self, account: &Account) -> Option<Arc<Outbound>> {
-        self.lock().remove(account)
+        let removed = self.lock().remove(account);
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.push(account.clone());
+        self.changed.notify_one();
+        removed
+    }
+
+    fn take_gone(&self) -> Vec<Account> {
+        std::mem::take(&mut self.gone.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn get(&self, account: &Account) -> Option<Arc<Outbound>> {
@@ -74,6 +91,7 @@ pub struct Commands {
     in_hand: Arc<InHand>,
     hold: Hold,
     strays: VecDeque<Stray>,
+    burying: FuturesUnordered<BoxFuture<'static, ()>>,
     unknown_within: Duration,
 }
 
@@ -92,6 +110,7 @@ impl Commands {
             in_hand,
             hold,
             strays: VecDeque::new(),
+            burying: FuturesUnordered::new(),
             unknown_within: UNKNOWN_ACCOUNT_WITHIN,
         }
     }
@@ -119,7 +138,7 @@ impl Commands {
                 () = &mut lost => return Ok(()),
                 // Deliveries of the former connection may be lost on the way.
                 Ok(()) = connects.changed() => self.again().await?,
-                () = accounts.changed.notified() => self.found().await,
+                () = accounts.changed.notified() => self.changed().await?,
                 _ = tick.tick() => {
                     ticks += 1;
                     self.give_up_strays().await;
@@ -127,6 +146,7 @@ impl Commands {
                         self.in_hand.progress().await;
                     }
                 }
+                Some(()) = self.burying.next() => {}
                 delivered = self.consumer.next() => match delivered {
                     Some(delivered) => self.delivered(delivered).await,
                     None => self.again().await?,
@@ -150,22 +170,35 @@ impl Commands {
         }
     }
 
-    async fn delivered(&mut self, delivered: Delivered) {
-        if !self.in_hand.take(delivered.sequence, delivered.ack.clone()) {
-            return;
+    /// Accounts came or went.
+    async fn changed(&mut self) -> Result<(), TakeError> {
+        let gone = self.accounts.take_gone();
+        for account in &gone {
+            self.in_hand.forget(account);
+            self.strays.retain(|stray| stray.account != *account);
         }
+        if !gone.is_empty() {
+            self.again().await?;
+        }
+        self.found().await;
+        Ok(())
+    }
+
+    async fn delivered(&mut self, delivered: Delivered) {
         let parsed = self
             .gateway
             .subjects
-            .parse_stored_command(&delivered.subject);
+            .parse_stored_command(&delivered.subject)
+            .ok();
+        let account = parsed.as_ref().map(|parsed| parsed.account.clone());
+        let (sequence, ack) = (delivered.sequence, delivered.ack.clone());
+        if !self.in_hand.take(sequence, ack, account) {
+            return;
+        }
         let delivered = Box::new(delivered);
-        let Ok(parsed) = parsed else {
-            let error = ErrorObject::new(
-                ErrorCode::BadRequest,
-                true,
-                "the subject has a token that no account or command can have",
-            );
-            return self.bury(&delivered, None, &error).await;
+        let Some(parsed) = parsed else {
+            let text = "the subject has a token that no account or command can have";
+            return self.bury(delivered, None, text.to_owned()).await;
         };
         let waits = self
             .strays
@@ -212,48 +245,64 @@ impl Commands {
         }
     }
 
-    async fn give_up(&self, stray: Stray) {
-        let error = ErrorObject::new(
-            ErrorCode::BadRequest,
-            true,
-            format!("there is no account {}", stray.account),
-        );
-        self.bury(
-            &stray.delivered,
-            Some((&stray.account, &stray.kind)),
-            &error,
-        )
-        .await;
+    async fn give_up(&mut self, stray: Stray) {
+        let text = format!("there is no account {}", stray.account);
+        let of = Some((stray.account, stray.kind));
+        self.bury(stray.delivered, of, text).await;
     }
 
-    /// Answers a command that no account here can, keeps it for a person, and acknowledges it.
-    async fn bury(
-        &self,
-        delivered: &Delivered,
-        of: Option<(&Account, &Kind)>,
-        error: &ErrorObject,
-    ) {
-        let subjects = &self.gateway.subjects;
-        let original = subjects.published_command(&delivered.subject);
-        if let Some((account, kind)) = of {
-            let is_told = self
-                .gateway
+    /// Answers a command that no account here can, keeps it for a person, and acknowledges it; beside what is delivered,
+    /// unless too many are on their way.
+    async fn bury(&mut self, delivered: Box<Delivered>, of: Option<(Account, Kind)>, text: String) {
+        if self.burying.len() >= BURYING_MAX {
+            self.burying.next().await;
+        }
+        let burial = Burial {
+            gateway: Arc::clone(&self.gateway),
+            in_hand: Arc::clone(&self.in_hand),
+            hold: self.hold.clone(),
+            delivered,
+            of,
+        };
+        let error = ErrorObject::new(ErrorCode::BadRequest, true, text);
+        self.burying
+            .push(async move { burial.bury(&error).await }.boxed());
+    }
+}
+
+/// A command on its way into the dead letters.
+struct Burial {
+    gateway: Arc<Gateway>,
+    in_hand: Arc<InHand>,
+    hold: Hold,
+    delivered: Box<Delivered>,
+    of: Option<(Account, Kind)>,
+}
+
+impl Burial {
+    async fn bury(&self, error: &ErrorObject) {
+        let Self {
+            gateway, delivered, ..
+        } = self;
+        let original = gateway.subjects.published_command(&delivered.subject);
+        if let Some((account, kind)) = &self.of {
+            let is_told = gateway
                 .answer_stray(account, kind, delivered, error, &self.hold)
                 .await;
             if !is_told {
                 return;
             }
         }
-        let subject = match of {
-            Some((account, _)) => subjects.dead_command(account),
+        let subject = match &self.of {
+            Some((account, _)) => gateway.subjects.dead_command(account),
             None => {
                 // The tokens as they stand in the subject, whatever they are.
                 let mut tokens = original.as_deref().unwrap_or_default().split('.').skip(3);
                 let (provider, account) = (tokens.next(), tokens.next());
-                subjects.dead_stray_command(provider.unwrap_or("_"), account.unwrap_or("_"))
+                let stray = (provider.unwrap_or("_"), account.unwrap_or("_"));
+                gateway.subjects.dead_stray_command(stray.0, stray.1)
             }
         };
-        let now = Time::from_ms(unix_ms());
         let id = format!("dlq\u{1f}{subject}\u{1f}{}", delivered.sequence);
         let letter = Letter {
             subject,
@@ -262,13 +311,13 @@ impl Commands {
             error,
             attempts: 0,
             first: Time::from_ms(delivered.stored_ms),
-            last: now,
+            last: Time::from_ms(unix_ms()),
             headers: originals(&delivered.headers),
             body: Body::Message(delivered.payload.clone()),
         };
-        if self.gateway.dead_letters.put(letter, &self.hold).await {
-            if let Some((account, _)) = of {
-                let figures = self.gateway.figures().provider(&account.provider);
+        if gateway.dead_letters.put(letter, &self.hold).await {
+            if let Some((account, _)) = &self.of {
+                let figures = gateway.figures().provider(&account.provider);
                 figures.dead_letter(error.class);
             }
             self.in_hand.done(delivered.sequence).await;
