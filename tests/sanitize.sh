@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Whole sessions of an adapter, linked statically into the test host, under AddressSanitizer: late releases, double
 # releases and threads that outlive `stop` show up here and nowhere else. Needs a nightly toolchain, else says so.
+# Arguments replace the tests: tests/sanitize.sh -p im-bridge --test host
 set -eu
 cd "$(dirname "$0")/.."
 skip() {
@@ -12,7 +13,11 @@ skip() {
 }
 cargo +nightly --version > /dev/null 2>&1 || skip "no nightly toolchain" "rustup toolchain install nightly"
 host=$(rustc +nightly -vV | sed -n 's/^host: //p')
-case "$host" in x86_64-unknown-linux-gnu | aarch64-unknown-linux-gnu) ;; *) skip "no AddressSanitizer for $host" "use Linux" ;; esac
-# Abandoned memory is part of the contract for instances that hang, so leaks are not errors here.
+case "$host" in
+  x86_64-unknown-linux-gnu | aarch64-unknown-linux-gnu) ;;
+  *) skip "no AddressSanitizer for $host" "use Linux" ;;
+esac
+[ $# -gt 0 ] || set -- -p im-bridge-adapter-sim --test sessions
+# Instances that hang are abandoned with their memory, by contract, so leaks are no errors here.
 export ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address
 exec cargo +nightly test --locked --target "$host" --target-dir target/sanitize "$@"

@@ -86,9 +86,13 @@ impl Link {
         }
     }
 
-    /// An order to the played provider.
-    pub async fn order(&self, order: Value) -> Result<Value, AskError> {
-        let mut waiting = self.put_with(|id| Up::Order { id, order }, || {})?;
+    /// An order to the played provider; `handing_over` as in [`Self::ask`].
+    pub async fn order(
+        &self,
+        order: Value,
+        handing_over: impl FnOnce(),
+    ) -> Result<Value, AskError> {
+        let mut waiting = self.put_with(|id| Up::Order { id, order }, handing_over)?;
         match (&mut waiting.answer).await {
             Ok(answer) => answer.map_err(AskError::Refused),
             Err(_) => Err(AskError::Lost),

@@ -110,8 +110,11 @@ async fn native_call(sim: &Sim, command: &Command) -> Done {
         return Ok(Outcome::ok("", &json!({ "native": {} })));
     }
     body["do"] = json!(method);
-    command.sent();
-    let native = sim.link.order(body).await.map_err(failed)?;
+    let native = sim
+        .link
+        .order(body, || command.sent())
+        .await
+        .map_err(failed)?;
     Ok(Outcome::ok("", &json!({ "native": native })))
 }
 

@@ -32,6 +32,9 @@ pub use catch_up::{Wanted, sync};
 /// answer behind them is always reached.
 pub const HELD_MAX: usize = 64;
 
+/// Some more before one is let through out of turn: typing and presence have no number by which to know them again.
+const HELD_OUT_OF_TURN: usize = HELD_MAX + 16;
+
 /// Raw frames are for people who debug; beyond, the oldest are dropped.
 const RAW_MAX: usize = 64;
 
@@ -141,7 +144,8 @@ async fn serve(
         }
         // What was missed goes first, or a channel's messages would be stored out of order. Only when no more can be
         // held, and an answer may lie behind it, is a push let through.
-        let may_emit = !held.is_empty() && (catching_up.is_none() || held.len() >= HELD_MAX);
+        let may_emit =
+            !held.is_empty() && (catching_up.is_none() || held.len() >= HELD_OUT_OF_TURN);
         select! {
             biased;
             () = cx.draining(), if !is_draining => {
@@ -180,7 +184,7 @@ async fn serve(
                 }
             }
             // Cancel safe: ready() takes no credit, next() keeps what it has of a frame.
-            down = read(cx, link, socket, is_draining), if held.len() < HELD_MAX => {
+            down = read(cx, link, socket, is_draining), if held.len() < HELD_OUT_OF_TURN => {
                 let down = down?;
                 note(sim, me, &mut raw, RawDirection::In, &down);
                 match down {
@@ -188,7 +192,7 @@ async fn serve(
                     Down::Push { .. } if is_draining => {}
                     Down::Push { push, redelivered, item } => {
                         panic_if_told(sim, &item, redelivered);
-                        held.push_back(Held { push, item });
+                        hold(&mut held, Held { push, item });
                     }
                     Down::Answer(answer) => link.answered(answer),
                     Down::Pong { id } => heart.answered(id),
@@ -200,6 +204,15 @@ async fn serve(
                 }
             }
         }
+    }
+}
+
+/// What is said again while it waits here takes no second place: whoever reads slowly is told everything twice.
+fn hold(held: &mut VecDeque<Held>, new: Held) {
+    let is_same = |held: &&mut Held| held.item.seq == new.item.seq && new.item.seq != 0;
+    match held.iter_mut().find(is_same) {
+        Some(waiting) => waiting.push = new.push,
+        None => held.push_back(new),
     }
 }
 
