@@ -26,7 +26,7 @@ mod plan;
 mod plugins;
 mod reload;
 mod service;
-mod settings;
+pub(crate) mod settings;
 mod shutdown;
 mod signals;
 mod status;

@@ -123,6 +123,8 @@ pub struct Stored {
 pub enum Which<'s> {
     Sequence(u64),
     LastOf(&'s str),
+    /// The first with such a subject at this sequence or after it.
+    NextOf(u64, &'s str),
 }
 
 /// Calls on one connection.
@@ -219,6 +221,7 @@ impl Api {
         let request = match which {
             Which::Sequence(sequence) => json!({ "seq": sequence }),
             Which::LastOf(subject) => json!({ "last_by_subj": subject }),
+            Which::NextOf(from, subject) => json!({ "seq": from, "next_by_subj": subject }),
         };
         let call = format!("STREAM.MSG.GET.{stream}");
         let answer = absent_is_none(self.call::<Answer>(&call, &request).await)?;

@@ -138,6 +138,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// One connection, whatever is at its other end: for a client whose permissions may not reach JetStream's own API.
+    pub async fn open(settings: &Settings) -> Result<Self, ConnectError> {
+        connect(settings).await
+    }
+
     pub fn client(&self) -> &Client {
         &self.client
     }

@@ -10,6 +10,14 @@ use im_bridge_sdk::model::ids::{caller_token, channel_token};
 /// Queue group of everything that only the owner of an account answers.
 pub const QUEUE_GROUP: &str = "im-bridge";
 
+fn of(account: Option<&Account>) -> String {
+    account.map_or("*.*".to_owned(), Account::key)
+}
+
+fn named(kind: Option<&Kind>) -> String {
+    kind.map_or("*.*".to_owned(), Kind::to_string)
+}
+
 /// Makes and reads the subjects below one root.
 #[derive(Clone, Debug)]
 pub struct Subjects {
@@ -72,6 +80,36 @@ impl Subjects {
     /// All events.
     pub fn events(&self) -> Subject {
         self.make(format_args!("evt.>"))
+    }
+
+    /// Events of one account, kind and channel; of all where none is given.
+    pub fn events_of(
+        &self,
+        account: Option<&Account>,
+        kind: Option<&Kind>,
+        channel: Option<&str>,
+    ) -> Subject {
+        let channel = channel.map_or("*".into(), |channel| channel_token(Some(channel)));
+        self.make(format_args!(
+            "evt.{}.{}.{channel}",
+            of(account),
+            named(kind)
+        ))
+    }
+
+    /// Commands of one account and name; of all where none is given.
+    pub fn commands_of(&self, account: Option<&Account>, command: Option<&Kind>) -> Subject {
+        self.make(format_args!("cmd.{}.{}", of(account), named(command)))
+    }
+
+    /// Results of one account and command; of all where none is given.
+    pub fn results_of(&self, account: Option<&Account>, command: Option<&Kind>) -> Subject {
+        self.make(format_args!("res.{}.{}.*", of(account), named(command)))
+    }
+
+    /// Raw frames of one account, or of all.
+    pub fn raw_of(&self, account: Option<&Account>) -> Subject {
+        self.make(format_args!("raw.{}", of(account)))
     }
 
     pub fn command(&self, account: &Account, command: &Kind) -> Subject {

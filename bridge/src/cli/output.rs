@@ -17,11 +17,24 @@ pub enum Color {
     Never,
 }
 
+/// How much is said beside the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Talk {
+    /// Errors only.
+    Quiet,
+    /// Remarks, too.
+    Normal,
+    /// What is done, too.
+    Verbose,
+}
+
 /// The two streams of a command.
 #[derive(Debug)]
 pub struct Output {
-    /// Print one JSON document instead of text.
+    /// Print JSON instead of text: one document, or one line per item.
     pub json: bool,
+    /// How much is said beside the data.
+    pub talk: Talk,
     data: BufWriter<Stdout>,
     is_colored: bool,
 }
@@ -36,10 +49,11 @@ pub struct Told {
 }
 
 impl Output {
-    pub(super) fn new(json: bool, color: Color) -> Self {
+    pub(super) fn new(json: bool, color: Color, talk: Talk) -> Self {
         let has_no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             json,
+            talk,
             data: BufWriter::new(io::stdout()),
             is_colored: match color {
                 Color::Auto => io::stderr().is_terminal() && !has_no_color,
@@ -55,40 +69,78 @@ impl Output {
         self.data.write_all(b"\n")
     }
 
+    /// Data that is no text of lines.
+    pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.data.write_all(bytes)
+    }
+
     /// The one document of a command with `--json`.
     pub fn document(&mut self, document: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut self.data, document)?;
         self.data.write_all(b"\n")
     }
 
+    /// One item of a stream with `--json`.
+    pub fn item(&mut self, item: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.data, item)?;
+        self.data.write_all(b"\n")
+    }
+
+    /// What was written is on its way: before waiting for what comes next.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.data.flush()
+    }
+
     /// A remark that is not data.
     pub fn remark(&mut self, text: impl AsRef<str>) -> io::Result<()> {
-        self.data.flush()?;
-        writeln!(io::stderr(), "{}", text.as_ref())
+        if self.talk == Talk::Quiet {
+            return Ok(());
+        }
+        self.aside(text.as_ref())
+    }
+
+    /// What is done just now, for those who want to know.
+    pub fn detail(&mut self, text: impl AsRef<str>) -> io::Result<()> {
+        if self.talk < Talk::Verbose {
+            return Ok(());
+        }
+        self.aside(text.as_ref())
     }
 
     /// An error that a user can look up.
     pub fn error(&mut self, code: &str, text: &str) -> io::Result<()> {
+        if self.json {
+            let help = format!("im-bridge explain {code}");
+            let told = serde_json::json!({
+                "code": code, "message": text, "path": "", "file": null, "line": null, "column": null, "help": help,
+            });
+            return self.aside(&told.to_string());
+        }
         let (loud, plain) = if self.is_colored {
             ("\x1b[1;31m", "\x1b[0m")
         } else {
             ("", "")
         };
-        self.remark(format!(
+        self.aside(&format!(
             "{loud}error[{code}]{plain}: {text}\n  = see: im-bridge explain {code}"
         ))
     }
 
-    /// All mistakes of a configuration, each at its place.
+    /// All mistakes of a configuration.
     pub fn mistakes(&mut self, mistaken: &Mistaken) -> io::Result<()> {
         if self.json {
             for problem in mistaken.problems.sorted() {
-                self.remark(problem.to_json().to_string())?;
+                self.aside(&problem.to_json().to_string())?;
             }
             return Ok(());
         }
         let text = mistaken.problems.render(&mistaken.texts, self.is_colored);
-        self.remark(text)
+        self.aside(&text)
+    }
+
+    fn aside(&mut self, text: &str) -> io::Result<()> {
+        self.data.flush()?;
+        writeln!(io::stderr(), "{text}")
     }
 
     pub(super) fn finish(mut self) -> io::Result<()> {

@@ -1,0 +1,120 @@
+//! What a reload would do: accounts whose part is the same keep their connection.
+
+use crate::cli::output::Output;
+use crate::config::types::{Account, Config};
+use crate::config::{Loaded, show_json};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// Tables that are read once.
+const AT_START: [&str; 3] = ["nats.", "admin.", "telemetry."];
+/// Of those, what a reload takes.
+const AT_RELOAD: [&str; 1] = ["admin.watch_config"];
+
+/// A key outside the accounts that changes.
+struct Change {
+    key: String,
+    from: Option<Value>,
+    to: Option<Value>,
+}
+
+impl Change {
+    fn needs_restart(&self) -> bool {
+        AT_START.iter().any(|table| self.key.starts_with(table))
+            && !AT_RELOAD.contains(&self.key.as_str())
+    }
+}
+
+pub(super) fn print(now: &Loaded, then: &Loaded, output: &mut Output) -> io::Result<()> {
+    let (accounts, changes) = (accounts(&now.config, &then.config), changes(now, then));
+    if output.json {
+        let changes: Vec<Value> = changes
+            .iter()
+            .map(|change| {
+                json!({
+                    "key": change.key, "from": change.from, "to": change.to, "needs_restart": change.needs_restart(),
+                })
+            })
+            .collect();
+        return output.document(&json!({ "accounts": accounts, "changes": changes }));
+    }
+    let width = accounts
+        .keys()
+        .map(|name| name.chars().count())
+        .max()
+        .unwrap_or_default();
+    for (account, effect) in &accounts {
+        output.line(format!("{account:<width$}  {effect}"))?;
+    }
+    for change in &changes {
+        let shown = |value: &Option<Value>| {
+            value
+                .as_ref()
+                .map_or("nothing".to_owned(), Value::to_string)
+        };
+        let when = if change.needs_restart() {
+            "   needs a restart of im-bridge"
+        } else {
+            ""
+        };
+        output.line(format!(
+            "{}: {} becomes {}{when}",
+            change.key,
+            shown(&change.from),
+            shown(&change.to)
+        ))?;
+    }
+    if accounts.values().all(|effect| *effect == KEEPS) && changes.is_empty() {
+        output.remark("nothing would change")?;
+    }
+    Ok(())
+}
+
+const KEEPS: &str = "keeps its connection";
+
+/// What becomes of each account. One that is off before and after is not worth a line.
+fn accounts(now: &Config, then: &Config) -> BTreeMap<String, &'static str> {
+    let (now, then) = (enabled(now), enabled(then));
+    let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+    let effect = |name: &String| match (now.get(name), then.get(name)) {
+        (Some(a), Some(b)) if a.bridge == b.bridge && a.adapter == b.adapter => KEEPS,
+        (Some(_), Some(_)) => "restarts",
+        (None, _) => "starts",
+        (_, None) => "stops",
+    };
+    names
+        .into_iter()
+        .map(|name| (name.clone(), effect(name)))
+        .collect()
+}
+
+fn enabled(config: &Config) -> BTreeMap<String, &Account> {
+    let all = config.accounts.iter().flat_map(|(provider, accounts)| {
+        accounts
+            .iter()
+            .map(move |(alias, account)| (format!("{provider}/{alias}"), account))
+    });
+    all.filter(|(_, account)| account.bridge.enabled).collect()
+}
+
+fn changes(now: &Loaded, then: &Loaded) -> Vec<Change> {
+    let values = |loaded: &Loaded| -> BTreeMap<String, Value> {
+        let shown = show_json(loaded);
+        let members = shown.as_object().into_iter().flatten();
+        members
+            .filter(|(key, _)| !key.starts_with("accounts."))
+            .map(|(key, shown)| (key.clone(), shown["value"].clone()))
+            .collect()
+    };
+    let (now, then) = (values(now), values(then));
+    let keys: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+    keys.into_iter()
+        .filter(|key| now.get(*key) != then.get(*key))
+        .map(|key| Change {
+            key: key.clone(),
+            from: now.get(key).cloned(),
+            to: then.get(key).cloned(),
+        })
+        .collect()
+}
