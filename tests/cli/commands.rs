@@ -228,7 +228,8 @@ async fn an_account_is_listed_and_shown() {
         .done()
         .data;
     assert!(
-        shown.contains("user         u1\n") && shown.contains("events       1 wholly, 0 partly\n"),
+        shown.contains(&format!("{:<21}u1\n", "user"))
+            && shown.contains(&format!("{:<21}1 wholly, 0 partly\n", "events")),
         "{shown}"
     );
     let json = world

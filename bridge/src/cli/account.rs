@@ -231,8 +231,8 @@ async fn show(account: &Account, client: &Client, output: &mut Output) -> Result
     }
     let mut fact = |name: &str, value: &Value| match value {
         Value::Null => Ok(()),
-        Value::String(text) => output.line(format!("{name:<13}{text}")),
-        value => output.line(format!("{name:<13}{value}")),
+        Value::String(text) => output.line(format!("{name:<21}{text}")),
+        value => output.line(format!("{name:<21}{value}")),
     };
     fact("account", &account.to_string().into())?;
     fact("state", &state["state"])?;
