@@ -138,7 +138,8 @@ async fn serve(
     let mut catching_up = Some(Box::pin(catch_up::catch_up(sim, cx, welcome)));
     let mut keeping = pin!(catch_up::keep_cursor(sim, cx));
     loop {
-        if is_draining && held.is_empty() && link.is_idle() && sim.progress().is_all_settled() {
+        // Settled before idle: the last one to be settled is acknowledged by then.
+        if is_draining && held.is_empty() && sim.progress().is_all_settled() && link.is_idle() {
             catch_up::save_cursor(sim, cx).await;
             return Ok(Ended::Drained);
         }
@@ -259,10 +260,11 @@ async fn emit(
     sent.on_settled(move |outcome| {
         panics.at(PanicAt::Settle);
         let is_safe = outcome.is_final();
-        crate::locked(&progress).settled(is_safe.then_some(seqs));
+        // First: whoever sees that all is settled goes when nothing is left to write.
         if let Some(push) = push.filter(|_| is_safe) {
             link.write(Up::Ack { push });
         }
+        crate::locked(&progress).settled(is_safe.then_some(seqs));
         settled.notify_waiters();
     });
 }

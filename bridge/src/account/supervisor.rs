@@ -31,7 +31,7 @@ pub trait Outlet: Send + 'static {
     fn ended(&mut self, tag: u64, ended: Ended);
     /// The account is in another state.
     fn status(&mut self, status: Status);
-    /// Operations, log lines, requests of `imb.kv/1`, misbehaviour.
+    /// Operations, log lines, requests of `imb.kv/1`, misbehaviour; each fault, before what follows from it.
     fn aside(&mut self, event: HostEvent);
     /// Commands that are now in flight: the instance may be asked for webhooks, figures and the like meanwhile.
     fn instance(&mut self, _instance: Option<&Arc<Instance>>) {}
@@ -445,6 +445,7 @@ impl<O: Outlet> Supervisor<O> {
     }
 
     async fn after_fault(&mut self, fault: Fault) -> bool {
+        contained(|| self.outlet.aside(HostEvent::Fault(fault)));
         let Settings {
             account,
             faults,

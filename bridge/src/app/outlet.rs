@@ -37,13 +37,6 @@ impl Outlet for AccountOutlet {
     }
 
     fn status(&mut self, status: Status) {
-        if let Status::Lost {
-            fault: Some(fault), ..
-        } = &status
-        {
-            self.figures.fault(&self.face.account.provider, fault);
-            tracing::warn!(account = %self.face.account, ?fault, "the adapter's instance is lost; it begins anew");
-        }
         self.face.status(status);
     }
 
@@ -69,8 +62,12 @@ impl Outlet for AccountOutlet {
                     self.face.signs.heard();
                 }
             }
+            HostEvent::Fault(fault) => {
+                self.figures.fault(&account.provider, &fault);
+                tracing::warn!(%account, ?fault, "the adapter's instance is lost");
+            }
             // Handled before they could come here.
-            HostEvent::Event(_) | HostEvent::Report(_) | HostEvent::Fault(_) => {}
+            HostEvent::Event(_) | HostEvent::Report(_) => {}
         }
     }
 

@@ -5,10 +5,12 @@
 //!
 //! Not here: what a test asserts. Invariant: only `stays` waits without a condition that ends the wait.
 
+mod bridge;
 mod nats;
 mod seed;
 mod wait;
 
+pub use bridge::{Bridge, Files, Simulator};
 pub use nats::{Cluster, Jetstream, Nats};
 pub use seed::seeded;
 pub use wait::{WITHIN, eventually, eventually_within, stays, within};

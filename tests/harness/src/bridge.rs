@@ -1,0 +1,313 @@
+//! The bridge as a process of its own, with its configuration, plugins and probes.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long the process may take to say where it listens.
+const LISTENS_WITHIN: Duration = Duration::from_secs(30);
+/// A probe is answered by a thread of its own.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// One replica. It is killed with this value, by its process id.
+pub struct Bridge {
+    child: Child,
+    admin: SocketAddr,
+    log: Arc<Log>,
+    files: Arc<Files>,
+}
+
+/// What a replica is started with; several may share it.
+pub struct Files {
+    folder: TempDir,
+    program: PathBuf,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<Value>>,
+    more: Condvar,
+}
+
+impl Files {
+    /// `program` is `env!("CARGO_BIN_EXE_im-bridge")`. The plugin folder holds the sim adapter, which is built with it.
+    pub fn new(program: &str, config: &Value) -> Arc<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let plugins = folder.path().join("plugins");
+        std::fs::create_dir(&plugins).expect("the folder is new");
+        std::fs::copy(sim_plugin(), plugins.join("libsim.so")).expect("the folder has room");
+        let files = Self {
+            folder,
+            program: program.into(),
+        };
+        files.configure(config);
+        Arc::new(files)
+    }
+
+    /// Replaces the configuration, in one step.
+    pub fn configure(&self, config: &Value) {
+        self.write("bridge.json", &config.to_string());
+    }
+
+    /// Writes a file beside the configuration, in one step; where it is.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let (new, path) = (
+            self.folder.path().join("new"),
+            self.folder.path().join(name),
+        );
+        std::fs::write(&new, text).expect("the folder has room");
+        std::fs::rename(&new, &path).expect("both are in one folder");
+        path
+    }
+}
+
+/// The sim adapter, beside the test's own program.
+fn sim_plugin() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a program");
+    let file = own.with_file_name("libim_bridge_adapter_sim.so");
+    assert!(
+        file.exists(),
+        "{} is not there; build with the default features",
+        file.display()
+    );
+    file
+}
+
+impl Bridge {
+    /// Starts a replica; returns when its probes are answered. `name` is `nats.name`.
+    pub fn start(files: &Arc<Files>, name: &str) -> Self {
+        let mut child = Command::new(&files.program)
+            .args(["--set", &format!("nats.name={name}"), "--config"])
+            .arg(files.folder.path().join("bridge.json"))
+            .arg("run")
+            .arg("--plugin-dir")
+            .arg(files.folder.path().join("plugins"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the program can be run");
+        let log = Arc::new(Log::default());
+        let lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (telling, is_shown) = (
+            Arc::clone(&log),
+            std::env::var_os("IM_BRIDGE_SHOW").is_some(),
+        );
+        let name = name.to_owned();
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                if is_shown {
+                    eprintln!("{name}: {line}");
+                }
+                if let Ok(line) = serde_json::from_str(&line) {
+                    telling
+                        .lines
+                        .lock()
+                        .unwrap_or_else(|it| it.into_inner())
+                        .push(line);
+                    telling.more.notify_all();
+                }
+            }
+        });
+        let admin = wait_for_line(&log, &mut child, |line| {
+            line["admin"]
+                .as_str()
+                .and_then(|address| address.parse().ok())
+        });
+        Self {
+            child,
+            admin,
+            log,
+            files: Arc::clone(files),
+        }
+    }
+
+    pub fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    /// Lines of the log so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log
+            .lines
+            .lock()
+            .unwrap_or_else(|it| it.into_inner())
+            .clone()
+    }
+
+    /// How many lines of the log say this.
+    pub fn said(&self, text: &str) -> usize {
+        let lines = self.log();
+        lines
+            .iter()
+            .filter(|line| line.to_string().contains(text))
+            .count()
+    }
+
+    /// Status and body of a GET; 0 when nobody listens any more.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect_timeout(&self.admin, ANSWERS_WITHIN)?;
+            stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+            write!(
+                stream,
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = ask().unwrap_or_default();
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status.unwrap_or(0), body.to_owned())
+    }
+
+    /// The status document.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/api/status").1).unwrap_or_default()
+    }
+
+    /// One account of the status document, if this replica owns it: `sim/demo`.
+    pub fn account(&self, name: &str) -> Option<Value> {
+        let status = self.status();
+        let accounts = status["accounts"].as_array()?;
+        let is_it = |account: &&Value| {
+            let of = |key: &str| account[key].as_str().unwrap_or_default().to_owned();
+            format!("{}/{}", of("provider"), of("account")) == name
+        };
+        accounts.iter().find(is_it).cloned()
+    }
+
+    /// An owned account's state, such as `online`.
+    pub fn state(&self, name: &str) -> Option<String> {
+        let account = self.account(name)?;
+        account["state"]["state"].as_str().map(str::to_owned)
+    }
+
+    /// The value of a metric, with its labels as they stand in the text.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.get("/metrics").1;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line?.parse().ok()
+    }
+
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("it is our child");
+    }
+
+    /// How it ended; none within this time.
+    pub fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        while start.elapsed() < within {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // Our own child, not yet waited for: its id is nobody else's.
+        let _ = kill_process(id.expect("a child has an id"), signal);
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for_line<T>(log: &Log, child: &mut Child, find: impl Fn(&Value) -> Option<T>) -> T {
+    let start = Instant::now();
+    let mut lines = log.lines.lock().unwrap_or_else(|it| it.into_inner());
+    loop {
+        if let Some(found) = lines.iter().find_map(&find) {
+            return found;
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            panic!("the bridge ended at its start: {status}");
+        }
+        assert!(
+            start.elapsed() < LISTENS_WITHIN,
+            "the bridge does not say where it listens"
+        );
+        let waited = log.more.wait_timeout(lines, Duration::from_millis(50));
+        lines = waited.map_or_else(|it| it.into_inner().0, |(lines, _)| lines);
+    }
+}
+
+/// A provider in a process of its own, which outlives bridges. It ends with this value.
+pub struct Simulator {
+    child: Child,
+    url: String,
+}
+
+impl Simulator {
+    /// The sim adapter's provider, built if it has to be.
+    pub fn start() -> Self {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut child = Command::new(cargo)
+            .args([
+                "run",
+                "-q",
+                "-p",
+                "im-bridge-test-simulators",
+                "--",
+                "sim",
+                "--ws",
+                "127.0.0.1:0",
+            ])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cargo can be run");
+        let mut line = String::new();
+        let told = BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line);
+        told.expect("it says where it listens");
+        let told: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
+        let url = told["ws"]
+            .as_str()
+            .expect("it says where it listens")
+            .to_owned();
+        Self { child, url }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        // It ends when its standard input does.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,9 @@
+//! The whole service as its operators meet it: real processes, a real NATS server, a real plugin file.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod control;
+mod flow;
+mod life;
+mod reload;
+mod replicas;
+mod world;

@@ -1,0 +1,106 @@
+//! A configuration that changes while the bridge runs.
+
+use crate::world::{World, config, open, state};
+use im_bridge_test_harness::eventually;
+use serde_json::{Value, json};
+
+fn connected_at(world: &World, alias: &str) -> Value {
+    let account = world.bridge.account(&format!("sim/{alias}")).unwrap();
+    account["state"]["connection"]["connected_at"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_keeps_untouched_connections() {
+    let world = World::new(json!({ "one": {}, "two": {}, "three": {} })).await;
+    let before = connected_at(&world, "one");
+    let accounts = json!({ "one": {}, "two": { "device": "other" }, "four": {} });
+    world
+        .bridge
+        .files()
+        .configure(&config(&world.nats, &accounts));
+    world.bridge.hang_up();
+    world.online("four").await;
+    eventually("two is connected anew", || async {
+        (world.bridge.said("catching_up") >= 5).then_some(())
+    })
+    .await;
+    world.online("two").await;
+    eventually("three is gone", || async {
+        world.bridge.account("sim/three").is_none().then_some(())
+    })
+    .await;
+    assert_eq!(connected_at(&world, "one"), before);
+    assert_eq!(
+        world
+            .bridge
+            .metric(r#"im_bridge_config_reloads_total{outcome="done"}"#),
+        Some(1.0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_reload_changes_nothing() {
+    let world = World::new(json!({ "one": {} })).await;
+    let before = connected_at(&world, "one");
+    world.bridge.files().configure(&config(
+        &world.nats,
+        &json!({ "one": { "devise": "x" }, "two": {} }),
+    ));
+    // Nobody asks for it: the change is seen.
+    let refused = r#"im_bridge_config_reloads_total{outcome="refused"}"#;
+    eventually("it is refused", || async {
+        world.bridge.metric(refused).filter(|count| *count >= 1.0)
+    })
+    .await;
+    eventually("the warning", || async {
+        world
+            .bridge
+            .get("/readyz?verbose")
+            .1
+            .contains("config_unknown_key")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(world.bridge.get("/readyz").0, 200);
+    assert_eq!(connected_at(&world, "one"), before);
+    assert!(world.bridge.account("sim/two").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_secret_begins_its_account_anew() {
+    let world = World::new(json!({ "demo": {} })).await;
+    let token = world.bridge.files().write("token", "wrong\n");
+    let accounts = json!({ "demo": { "token": { "file": token } } });
+    world
+        .bridge
+        .files()
+        .configure(&config(&world.nats, &accounts));
+    world.bridge.hang_up();
+    state(&world.bridge, "demo", "bad_credentials").await;
+    // Seen by content, without a signal.
+    world.bridge.files().write("token", "good\n");
+    world.online("demo").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_switched_off_and_on() {
+    let world = World::new(json!({ "demo": open(json!({})), "other": {} })).await;
+    let mut off = open(json!({}));
+    off["bridge"]["enabled"] = json!(false);
+    let switch = |account: &Value| {
+        let accounts = json!({ "demo": account, "other": {} });
+        world
+            .bridge
+            .files()
+            .configure(&config(&world.nats, &accounts));
+        world.bridge.hang_up();
+    };
+    switch(&off);
+    eventually("it is stopped", || async {
+        let state = world.bridge.state("sim/demo");
+        state.is_none_or(|state| state == "stopped").then_some(())
+    })
+    .await;
+    switch(&open(json!({})));
+    world.online("demo").await;
+}

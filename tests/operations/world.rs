@@ -1,0 +1,195 @@
+//! What every test of the service needs: a server, a configuration, what is stored, and ways to ask.
+
+use async_nats::jetstream::{self, stream::Stream};
+use im_bridge_test_harness::{Bridge, Files, Nats, eventually};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For a request; far above what one takes.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A configuration of these accounts, small enough for many servers on one disk.
+pub fn config(nats: &Nats, accounts: &Value) -> Value {
+    let room = json!({ "max_mib": 16 });
+    json!({
+        "nats": {
+            "url": nats.url(),
+            "events": room, "results": room, "commands": room, "dead_letters": room, "ledger": room, "kv": room,
+            "lease": { "ttl_s": 7, "renew_s": 1, "stop_s": 4 },
+        },
+        "admin": { "listen": "127.0.0.1:0" },
+        "accounts": { "sim": accounts },
+    })
+}
+
+/// An account that may be told everything.
+pub fn open(account: Value) -> Value {
+    let mut account = account;
+    account["bridge"] = json!({ "native_calls": { "sim.*": true } });
+    account
+}
+
+pub fn files(config: &Value) -> Arc<Files> {
+    Files::new(env!("CARGO_BIN_EXE_im-bridge"), config)
+}
+
+/// One server, one replica, and a client.
+pub struct World {
+    pub nats: Nats,
+    pub bridge: Bridge,
+    pub client: async_nats::Client,
+}
+
+impl World {
+    /// With these accounts of the sim provider, each of which is waited for.
+    pub async fn new(accounts: Value) -> Self {
+        let nats = Nats::start();
+        let bridge = Bridge::start(&files(&config(&nats, &accounts)), "a");
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let world = Self {
+            nats,
+            bridge,
+            client,
+        };
+        for alias in accounts.as_object().unwrap().keys() {
+            world.online(alias).await;
+        }
+        world
+    }
+
+    pub async fn online(&self, alias: &str) {
+        state(&self.bridge, alias, "online").await;
+    }
+
+    /// What a control verb answers.
+    pub async fn control(&self, alias: &str, verb: &str, params: Value) -> Value {
+        control(&self.client, alias, verb, params).await
+    }
+
+    /// What a request is answered.
+    pub async fn request(&self, alias: &str, command: &str, data: Value) -> Value {
+        ask(
+            &self.client,
+            format!("im.v1.req.sim.{alias}.{command}"),
+            &data,
+        )
+        .await
+    }
+
+    /// Tells the provider to do something.
+    pub async fn order(&self, alias: &str, order: &str, body: Value) -> Value {
+        order_by(&self.client, alias, order, body).await
+    }
+
+    /// The same where what it does may cost the answer: nobody waits for it.
+    pub async fn order_at_risk(&self, alias: &str, order: &str, body: Value) {
+        let subject = format!("im.v1.req.sim.{alias}.native.call");
+        let data = order_data(order, body).to_string();
+        let inbox = self.client.new_inbox();
+        let asked = self.client.publish_with_reply(subject, inbox, data.into());
+        asked.await.unwrap();
+    }
+
+    pub async fn events(&self) -> Vec<Value> {
+        stored(&self.client, "IM_EVT").await
+    }
+
+    /// The value of a key in a bucket.
+    pub async fn document(&self, bucket: &str, key: &str) -> Option<Value> {
+        let context = jetstream::new(self.client.clone());
+        let stream = context.get_stream(format!("KV_{bucket}")).await.ok()?;
+        let subject = format!("$KV.{bucket}.{key}");
+        let message = stream
+            .get_last_raw_message_by_subject(&subject)
+            .await
+            .ok()?;
+        serde_json::from_slice(&message.payload).ok()
+    }
+
+    /// Waits for a result of the command with this key.
+    pub async fn result(&self, key: &str) -> Value {
+        eventually("the result is stored", || async {
+            let results = stored(&self.client, "IM_RES").await;
+            results
+                .into_iter()
+                .find(|result| result["data"]["idempotency_key"] == key)
+        })
+        .await
+    }
+}
+
+/// Waits for an account's state on this replica.
+pub async fn state(bridge: &Bridge, alias: &str, wanted: &str) {
+    let name = format!("sim/{alias}");
+    eventually(&format!("{name} is {wanted}"), || async {
+        bridge.state(&name).filter(|state| state == wanted)
+    })
+    .await;
+}
+
+pub async fn control(client: &async_nats::Client, alias: &str, verb: &str, params: Value) -> Value {
+    ask(
+        client,
+        format!("im.v1.ctl.sim.{alias}.{verb}"),
+        &json!({ "params": params }),
+    )
+    .await
+}
+
+pub async fn order_by(client: &async_nats::Client, alias: &str, order: &str, body: Value) -> Value {
+    let data = order_data(order, body);
+    let answer = ask(client, format!("im.v1.req.sim.{alias}.native.call"), &data).await;
+    assert_eq!(answer["data"]["status"], "ok", "{order}: {answer}");
+    answer["data"]["result"]["native"].clone()
+}
+
+fn order_data(order: &str, body: Value) -> Value {
+    let key = format!("order-{:016x}", fastrand::u64(..));
+    let params = json!({ "method": format!("sim.{order}"), "body": body });
+    json!({ "idempotency_key": key, "params": params })
+}
+
+pub async fn ask(client: &async_nats::Client, subject: String, data: &Value) -> Value {
+    let asked = client.request(subject.clone(), data.to_string().into());
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+    let answer = answer.unwrap_or_else(|_| panic!("{subject}: no answer in time"));
+    let answer = answer.unwrap_or_else(|error| panic!("{subject}: {error}"));
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+/// Everything in a stream, in order.
+pub async fn stored(client: &async_nats::Client, name: &str) -> Vec<Value> {
+    let context = jetstream::new(client.clone());
+    let Ok(mut stream) = context.get_stream(name).await else {
+        return Vec::new();
+    };
+    let last = last(&mut stream).await;
+    let mut all = Vec::new();
+    for sequence in 1..=last {
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            all.push(serde_json::from_slice(&message.payload).unwrap());
+        }
+    }
+    all
+}
+
+async fn last(stream: &mut Stream) -> u64 {
+    stream
+        .info()
+        .await
+        .map_or(0, |info| info.state.last_sequence)
+}
+
+/// Text of a message event.
+pub fn text(event: &Value) -> &str {
+    event["data"]["message"]["segments"][0]["data"]["text"]
+        .as_str()
+        .unwrap_or_default()
+}
+
+pub fn message(key: &str, text: &str) -> Value {
+    let segments = json!([{ "type": "text", "data": { "text": text } }]);
+    let params = json!({ "to": { "channel_id": "lobby" }, "message": { "segments": segments } });
+    json!({ "idempotency_key": key, "params": params })
+}
