@@ -250,10 +250,25 @@ impl Life {
                 }
             };
             match next {
-                Next::Wanted(new) => wanted = new,
+                Next::Wanted(new) => {
+                    self.warn_of_kept(&wanted, &new);
+                    wanted = new;
+                }
                 Next::End(ending) => return self.close(open.take(), ending).await,
                 Next::Lost => return,
             }
+        }
+    }
+
+    /// The queue of commands outlives a change of configuration, and with it what it was made with.
+    fn warn_of_kept(&self, before: &Wanted, after: &Wanted) {
+        let of = |wanted: &Wanted| {
+            let part = &wanted.part;
+            (part.rate, part.rates.clone(), part.native_calls.clone())
+        };
+        if of(before) != of(after) {
+            let account = &self.face.account;
+            tracing::warn!(%account, "rate, rates and native_calls change when the account's shard is won next: drain it, or restart");
         }
     }
 
