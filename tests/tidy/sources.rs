@@ -34,7 +34,7 @@ fn unsafe_code_stays_in_the_contract_and_the_loader() {
     let wrong = lines(others, |file, line| {
         let code = code(line);
         // What tests do to a plugin, they do through raw pointers, too; each says so at its top.
-        let may = is_test(file) && file.text.contains("#![allow(unsafe_code");
+        let may = is_test(file) && allows_unsafe(&file.text);
         !may && (code.contains("unsafe {")
             || code.contains("unsafe fn")
             || code.contains("unsafe impl"))
@@ -43,6 +43,11 @@ fn unsafe_code_stays_in_the_contract_and_the_loader() {
         "unsafe code lives in plugin-api/ and bridge/src/loader/ only",
         &wrong,
     );
+}
+
+fn allows_unsafe(text: &str) -> bool {
+    let dense: String = text.split_whitespace().collect();
+    dense.contains("#![allow(unsafe_code")
 }
 
 #[test]
@@ -136,7 +141,10 @@ fn tests_wait_for_conditions_and_never_sleep() {
             && !file.is_below("tests/simulators")
             && !file.is_below("tests/harness")
     });
-    let wrong = lines(tests, |_, line| code(line).contains("sleep("));
+    let wrong = lines(tests, |_, line| {
+        // An adapter waits by its host's clock, which tests move.
+        code(line).replace("cx.sleep(", "").contains("sleep(")
+    });
     none(
         "a sleep is too short on a busy day and too long on all others: wait for a condition",
         &wrong,

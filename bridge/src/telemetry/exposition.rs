@@ -188,10 +188,10 @@ mod tests {
         fn collect(&self, to: &mut Exposition) {
             to.count(
                 Metric::EventsTotal,
-                &["sim", "message.created", "stored"],
+                &["chat", "message.created", "stored"],
                 self.0,
             );
-            to.histogram(Metric::EventStoreSeconds, &["sim"], &self.1);
+            to.histogram(Metric::EventStoreSeconds, &["chat"], &self.1);
             to.value(Metric::LeasesHeld, &[], 1.0);
         }
     }
@@ -208,18 +208,18 @@ mod tests {
         registry.add(&one);
         registry.add(&two);
         let text = registry.render();
-        let line = "im_bridge_events_total{provider=\"sim\",kind=\"message.created\",outcome=\"stored\"} 5\n";
+        let line = "im_bridge_events_total{provider=\"chat\",kind=\"message.created\",outcome=\"stored\"} 5\n";
         assert!(text.contains(line), "{text}");
         assert!(
             text.contains("# TYPE im_bridge_events_total counter"),
             "{text}"
         );
         assert!(
-            text.contains("event_store_seconds_bucket{provider=\"sim\",le=\"0.0025\"} 1\n"),
+            text.contains("event_store_seconds_bucket{provider=\"chat\",le=\"0.0025\"} 1\n"),
             "{text}"
         );
         assert!(
-            text.contains("event_store_seconds_bucket{provider=\"sim\",le=\"+Inf\"} 2\n"),
+            text.contains("event_store_seconds_bucket{provider=\"chat\",le=\"+Inf\"} 2\n"),
             "{text}"
         );
         assert!(text.contains("im_bridge_leases_held 2\n"), "{text}");

@@ -186,13 +186,13 @@ mod tests {
     #[test]
     fn a_line_is_one_flat_object_with_the_fixed_keys_first() {
         let line = said(true, || {
-            tracing::warn!(provider = "sim", attempt = 3, "session \"failed\"\n")
+            tracing::warn!(provider = "chat", attempt = 3, "session \"failed\"\n")
         });
         let start = r#"{"ts":"1970-01-01T00:00:00.000Z","level":"warn","target":""#;
         assert!(line.starts_with(start), "{line}");
         assert!(
             line.ends_with(
-                "\"msg\":\"session \\\"failed\\\"\\n\",\"provider\":\"sim\",\"attempt\":3}\n"
+                "\"msg\":\"session \\\"failed\\\"\\n\",\"provider\":\"chat\",\"attempt\":3}\n"
             ),
             "{line}"
         );

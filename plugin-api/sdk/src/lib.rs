@@ -133,7 +133,7 @@
 //!
 //! im_bridge_sdk::export_adapter!(Acme);
 //! # use im_bridge_sdk::model::*;
-//! # fn capabilities() -> Capabilities { unimplemented!() }
+//! # fn capabilities() -> Capabilities { panic!("compiled only") }
 //! # fn main() {}
 //! ```
 //!

@@ -1,6 +1,6 @@
 //! NATS servers as processes: one, or three as a cluster.
 
-use im_bridge::cli::demo::nats_server::{Found, Launch, Server, Sources, find};
+use im_bridge::cli::demo::nats_server::{Found, Launch, Server, Sources, StartError, find};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -43,14 +43,26 @@ impl Nats {
     }
 
     fn launched(launch: Launch, folder: Option<TempDir>) -> Self {
+        Self::attempted(launch, folder).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// On a port of the range that stays free while the server is down; on another one if somebody was quicker.
+    fn attempted(launch: Launch, folder: Option<TempDir>) -> Result<Self, StartError> {
         let mut nats = Self {
             launch,
             server: None,
             url: String::new(),
             _folder: folder,
         };
-        nats.restart();
-        nats
+        let mut tries = 0;
+        loop {
+            nats.launch.port = Some(free_port());
+            match nats.try_restart() {
+                Err(error) if is_taken(&error) && tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(nats),
+            }
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -92,11 +104,16 @@ impl Nats {
 
     /// Starts it again on its port with its store.
     pub fn restart(&mut self) {
+        self.try_restart().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn try_restart(&mut self) -> Result<(), StartError> {
         self.kill();
-        let server = Server::start(&self.launch).unwrap_or_else(|error| panic!("{error}"));
+        let server = Server::start(&self.launch)?;
         self.url = server.url().to_owned();
         self.launch.port = server.port();
         self.server = Some(server);
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) {
@@ -114,16 +131,28 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Returns when the three have met and JetStream has a leader.
+    /// Returns when the three run; they meet by themselves.
     pub fn start() -> Self {
+        let mut tries = 0;
+        loop {
+            match Self::attempted() {
+                Err(error) if is_taken(&error) && tries < TRIES => tries += 1,
+                Err(error) => panic!("{error}"),
+                Ok(cluster) => return cluster,
+            }
+        }
+    }
+
+    fn attempted() -> Result<Self, StartError> {
         const NODES: usize = 3;
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let ports = free_ports(NODES);
+        // The nodes name each other before they run, so they cannot choose.
+        let ports: Vec<u16> = (0..NODES).map(|_| free_port()).collect();
         let routes: Vec<String> = ports
             .iter()
             .map(|port| format!("nats://127.0.0.1:{port}"))
             .collect();
-        let nodes: Vec<Nats> = ports
+        let nodes: Result<Vec<Nats>, StartError> = ports
             .iter()
             .enumerate()
             .map(|(index, port)| {
@@ -141,13 +170,13 @@ impl Cluster {
                 ]
                 .map(str::to_owned)
                 .into();
-                Nats::launched(launch, None)
+                Nats::attempted(launch, None)
             })
             .collect();
-        Self {
-            nodes,
+        Ok(Self {
+            nodes: nodes?,
             _folder: folder,
-        }
+        })
     }
 
     /// All addresses, comma-separated, as clients take them.
@@ -185,13 +214,21 @@ fn program() -> PathBuf {
         .clone()
 }
 
-/// Ports that were free a moment ago. A cluster's nodes name each other before they run, so they cannot choose.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has free ports"))
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().expect("it is bound").port())
-        .collect()
+/// Attempts with other ports.
+const TRIES: usize = 5;
+
+/// A port that was free a moment ago, below the range from which the system takes ports for outgoing connections: those
+/// of the tests beside this one would take it while its server is down.
+fn free_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    loop {
+        let port = fastrand::u16(PORTS);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn is_taken(error: &StartError) -> bool {
+    error.to_string().contains("address already in use")
 }
