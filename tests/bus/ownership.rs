@@ -100,14 +100,20 @@ async fn eventually_holds(replica: &Replica, count: usize) {
     .await;
 }
 
-/// No shard twice, none missing.
-fn assert_split(replicas: &[&Replica], shards: usize) {
-    let all: Vec<Shard> = replicas
-        .iter()
-        .flat_map(|replica| replica.holds())
-        .collect();
-    let distinct: BTreeSet<_> = all.iter().collect();
-    assert_eq!((all.len(), distinct.len()), (shards, shards));
+/// Each holds so many: no shard twice, none missing. In one look, since shards move until the shares are even.
+async fn eventually_split(shares: &[(&Replica, usize)]) {
+    let shards: usize = shares.iter().map(|(_, share)| share).sum();
+    eventually(&format!("{shards} shards to be split"), || async {
+        let held: Vec<BTreeSet<Shard>> =
+            shares.iter().map(|(replica, _)| replica.holds()).collect();
+        let distinct: BTreeSet<Shard> = held.iter().flatten().copied().collect();
+        let is_even = held
+            .iter()
+            .zip(shares)
+            .all(|(held, (_, share))| held.len() == *share);
+        (is_even && distinct.len() == shards).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,9 +123,7 @@ async fn one_replica_takes_everything_and_a_second_one_gets_half() {
     let first = Replica::start(&a, 16);
     eventually_holds(&first, 16).await;
     let second = Replica::start(&b, 16);
-    eventually_holds(&second, 8).await;
-    eventually_holds(&first, 8).await;
-    assert_split(&[&first, &second], 16);
+    eventually_split(&[(&first, 8), (&second, 8)]).await;
     stays("the split", (8, 8), Duration::from_millis(700), || async {
         (first.holds().len(), second.holds().len())
     })
@@ -131,9 +135,7 @@ async fn two_replicas_that_race_for_all_shards_share_them() {
     let nats = Nats::start();
     let (a, b) = (provisioned(&nats, "a").await, connected(&nats, "b").await);
     let (first, second) = (Replica::start(&a, 64), Replica::start(&b, 64));
-    eventually_holds(&first, 32).await;
-    eventually_holds(&second, 32).await;
-    assert_split(&[&first, &second], 64);
+    eventually_split(&[(&first, 32), (&second, 32)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,8 +143,7 @@ async fn a_replica_that_shuts_down_hands_over_at_once() {
     let nats = Nats::start();
     let (a, b) = (provisioned(&nats, "a").await, connected(&nats, "b").await);
     let (first, second) = (Replica::start(&a, 8), Replica::start(&b, 8));
-    eventually_holds(&first, 4).await;
-    eventually_holds(&second, 4).await;
+    eventually_split(&[(&first, 4), (&second, 4)]).await;
     let start = Instant::now();
     first.shards.shut_down().await;
     first.keeper.await.unwrap().unwrap();
@@ -160,8 +161,7 @@ async fn a_crashed_replica_is_succeeded_within_its_ttl() {
     let nats = Nats::start();
     let (a, b) = (provisioned(&nats, "a").await, connected(&nats, "b").await);
     let (first, second) = (Replica::start(&a, 4), Replica::start(&b, 4));
-    eventually_holds(&first, 2).await;
-    eventually_holds(&second, 2).await;
+    eventually_split(&[(&first, 2), (&second, 2)]).await;
     let epochs: Vec<u64> = first
         .holds()
         .iter()
@@ -302,8 +302,7 @@ async fn a_drained_shard_moves_and_stays_away() {
     let nats = Nats::start();
     let (a, b) = (provisioned(&nats, "a").await, connected(&nats, "b").await);
     let (first, second) = (Replica::start(&a, 4), Replica::start(&b, 4));
-    eventually_holds(&first, 2).await;
-    eventually_holds(&second, 2).await;
+    eventually_split(&[(&first, 2), (&second, 2)]).await;
     let shard = *first.holds().first().unwrap();
     first.shards.drain(shard).await;
     // The other has its share already: it takes this one for another.

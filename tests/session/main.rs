@@ -14,8 +14,11 @@ use im_bridge_sdk::test::Entry;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::path::PathBuf;
 
-/// Where cargo put the plugin: beside this test.
+/// The plugin that the environment names, else the one that cargo put beside this test.
 fn plugin() -> PathBuf {
+    if let Some(path) = std::env::var_os("IM_BRIDGE_SESSION_PLUGIN") {
+        return path.into();
+    }
     let own = std::env::current_exe().expect("a test knows its file");
     let folder = own.parent().expect("a file lies in a folder");
     folder.join(format!(
