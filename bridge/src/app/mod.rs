@@ -33,4 +33,4 @@ mod status;
 
 pub use service::{ServiceError, run};
 pub use shutdown::End;
-pub use signals::Signals;
+pub use signals::{Asked, Signals};

@@ -17,6 +17,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 pub struct Tail {
     pull: Pull,
     pending: u64,
+    sequence: u64,
 }
 
 impl Tail {
@@ -53,6 +54,7 @@ impl Tail {
         Ok(Self {
             pull,
             pending: created["num_pending"].as_u64().unwrap_or_default(),
+            sequence: 0,
         })
     }
 
@@ -61,12 +63,18 @@ impl Tail {
         self.pending > 0
     }
 
+    /// Where in the stream the message stands that was told last.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// The next message; `None`: the server ended it. Cancel safe.
     pub async fn next(&mut self) -> Option<Message> {
         match self.pull.next().await {
             Pulled::Message(message) => {
                 let delivery = message.reply.as_deref().and_then(Delivery::parse);
                 self.pending = delivery.map_or(0, |delivery| delivery.pending);
+                self.sequence = delivery.map_or(0, |delivery| delivery.stream_sequence);
                 Some(message)
             }
             Pulled::Ended => None,

@@ -91,6 +91,9 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page.
     Man,
+    /// Show messages flowing, with a NATS server and a simulated provider.
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
     /// Become a program that dies with the process that asked for it.
     #[cfg(feature = "demo")]
     #[command(name = demo::watched::SUBCOMMAND, hide = true)]
@@ -139,6 +142,8 @@ fn dispatch(command: Command, globals: &Globals, output: &mut Output) -> Result<
             completions::man(output)?;
             Ok(Exit::Done)
         }
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(&args, output),
         #[cfg(feature = "demo")]
         Command::DemoServer(args) => {
             eprintln!("error: {}", demo::watched::run(&args));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Threads that search plugins cannot be interrupted; the process does not wait for them.
-const THREADS_WITHIN: Duration = Duration::from_millis(500);
+pub(super) const THREADS_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -360,7 +360,7 @@ fn said(way: Way, body: &Value) -> String {
 }
 
 /// Messages come from strangers: no line of theirs begins a line here, and no control character reaches the terminal.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
