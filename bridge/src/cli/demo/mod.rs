@@ -139,7 +139,12 @@ async fn course(origins: &Origins, shown: &Shown, output: &mut Output) -> Result
             return Err(Failure::new(Exit::No, "deadline_exceeded", text));
         }
     };
-    let truth = played?;
+    let judged = match played {
+        Ok(truth) => play.verdict(&truth).await,
+        Err(failure) => Err(failure),
+    };
+    play.clean().await;
+    let verdict = judged?;
     let is_clean = match ended {
         Ok(Ok(End::Clean)) => true,
         Ok(Ok(End::Cut(what))) => {
@@ -149,7 +154,6 @@ async fn course(origins: &Origins, shown: &Shown, output: &mut Output) -> Result
         }
         ended => return Err(ended_early(ended)),
     };
-    let verdict = play.verdict(&truth).await?;
     play.output.line(verdict.to_string())?;
     Ok(if verdict.is_good() && is_clean {
         Exit::Done

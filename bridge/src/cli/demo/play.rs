@@ -163,9 +163,8 @@ impl<'a> Play<'a> {
         self.say("")?;
         let about = (&client.names, &client.subjects);
         let echo = Echo::start(&client.connection, about, &self.account, self.since).await;
-        let echo = echo.map_err(|error| unanswered(&error))?;
         self.client = Some(client);
-        Ok(echo)
+        echo.map_err(|error| unanswered(&error))
     }
 
     /// Shows and answers until it is enough, or somebody wants to end.
@@ -352,15 +351,18 @@ impl<'a> Play<'a> {
     /// After the service has ended: what is stored now is all.
     pub(super) async fn verdict(&mut self, truth: &Truth) -> Result<Verdict, Failure> {
         let stored = self.stored().await?;
-        if !self.shown.is_own_server {
-            self.remove_objects().await;
-        }
         let took = self.shown.started.elapsed();
         Ok(Verdict::new(truth, &stored, &self.commands, took))
     }
 
-    async fn remove_objects(&self) {
-        let client = self.client();
+    /// Leaves nothing on a server that is somebody's, however the demo went. Without the server there is nothing to do.
+    pub(super) async fn clean(&self) {
+        if let (false, Some(client)) = (self.shown.is_own_server, &self.client) {
+            let _ = timeout(ANSWERED_WITHIN, Self::remove_objects(client)).await;
+        }
+    }
+
+    async fn remove_objects(client: &Client) {
         let limits = crate::bus::objects::Limits::default();
         for object in crate::bus::objects::wanted(&client.subjects, &limits) {
             let call = format!("STREAM.DELETE.{}", object.stream());
