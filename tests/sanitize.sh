@@ -20,4 +20,5 @@ esac
 [ $# -gt 0 ] || set -- -p im-bridge-adapter-sim --test sessions
 # Instances that hang are abandoned with their memory, by contract, so leaks are no errors here.
 export ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address
+export IM_BRIDGE_SESSION_EVENTS=${IM_BRIDGE_SESSION_EVENTS:-5000} # every access is checked
 exec cargo +nightly test --locked --target "$host" --target-dir target/sanitize "$@"

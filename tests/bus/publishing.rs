@@ -29,7 +29,10 @@ pub fn outgoing(lane: usize, number: usize, payload: &str) -> Outgoing {
 /// Every stored message as (lane, number), in the stream's order.
 pub async fn stored(bus: &Bus) -> Vec<(usize, usize)> {
     let jetstream = async_nats::jetstream::new(bus.control.client().clone());
-    let stream = jetstream.get_stream("IM_EVT").await.unwrap();
+    let stream = eventually("the stream to answer", || async {
+        jetstream.get_stream("IM_EVT").await.ok()
+    })
+    .await;
     let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
     let count = stream.cached_info().state.messages;
     let consumer = stream.create_consumer(config).await.unwrap();

@@ -86,6 +86,7 @@ pub fn run(entry: Entry, plan: Plan) {
         host.start();
         live(host, &mut random, plan, &hands, &rooms, &mut books);
     }
+    order(&hands, "heal", json!({}));
     settle_the_rest(account(entry, &world, &store), &mut books);
     compare(&hands, &books);
     println!(
@@ -194,6 +195,9 @@ fn live(
     if random.bool() {
         // What is read already comes out, is settled, and nothing stays open.
         host.auto_settle(Settling::Always(Outcome::STORED));
+        books
+            .stored
+            .extend(open.values().filter(|id| !id.is_empty()).cloned());
         let rest: Vec<(u64, Outcome)> =
             open.keys().map(|token| (*token, Outcome::STORED)).collect();
         for chunk in rest.chunks(512) {

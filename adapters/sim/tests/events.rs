@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use common::{SOON, account, hands, online, order, say, store, texts, truth, until, wait_texts};
 use im_bridge_sdk::model::{Event, EventKind};
 use im_bridge_sdk::test::{
-    Delivery, MockHost, Noise, OrderScope, Origin, Outcome, Settling, State,
+    Delivery, MockHost, Noise, OrderScope, Origin, Outcome, Phase, Settling, State,
 };
 use serde_json::{Value, json};
 
@@ -272,6 +272,9 @@ fn draining_returns_after_the_last_settle_and_keeps_the_place() {
     let event = host.wait_events(1, SOON).pop().unwrap();
     std::thread::scope(|scope| {
         let drained = scope.spawn(|| host.drain(10_000));
+        while host.phase() != Phase::Draining {
+            std::thread::yield_now();
+        }
         say(&hands, "two");
         host.settle(event.token, Outcome::STORED);
         assert_eq!(drained.join().unwrap(), 0);
