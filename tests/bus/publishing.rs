@@ -35,7 +35,10 @@ pub async fn stored(bus: &Bus) -> Vec<(usize, usize)> {
     .await;
     let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
     let count = stream.cached_info().state.messages;
-    let consumer = stream.create_consumer(config).await.unwrap();
+    let consumer = eventually("a consumer of the stream", || async {
+        stream.create_consumer(config.clone()).await.ok()
+    })
+    .await;
     let messages = consumer.messages().await.unwrap();
     messages
         .take(usize::try_from(count).unwrap())
