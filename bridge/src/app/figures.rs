@@ -195,13 +195,7 @@ fn events(base: &Base, to: &mut Exposition) {
         }
         let bytes = figures.event_bytes.load(Ordering::Relaxed);
         to.count(Metric::EventBytesTotal, &[provider], bytes);
-        let store = &figures.event_store;
-        to.buckets(
-            Metric::EventStoreSeconds,
-            &[provider],
-            &store.buckets(),
-            store.sum_seconds(),
-        );
+        to.histogram(Metric::EventStoreSeconds, &[provider], &figures.event_store);
         for (class, count) in figures.dead_letters() {
             to.count(Metric::DeadLettersTotal, &[provider, "event", class], count);
         }
@@ -216,13 +210,7 @@ fn commands(base: &Base, to: &mut Exposition) {
             to.count(Metric::CommandsTotal, &labels, count);
         }
         for (path, histogram) in [("durable", &figures.durable), ("request", &figures.request)] {
-            let labels = [provider, path];
-            to.buckets(
-                Metric::CommandSeconds,
-                &labels,
-                &histogram.buckets(),
-                histogram.sum_seconds(),
-            );
+            to.histogram(Metric::CommandSeconds, &[provider, path], histogram);
         }
         for (class, count) in figures.retries() {
             to.count(Metric::CommandRetriesTotal, &[provider, class], count);

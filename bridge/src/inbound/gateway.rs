@@ -1,10 +1,11 @@
 //! What all accounts of a replica publish through.
 
-use super::metrics::Figures;
+use super::metrics::ProviderFigures;
 use crate::bus::blobs::Blobs;
 use crate::bus::objects::{Limits, Names};
 use crate::bus::{AckTable, Bus, Subjects, Target};
 use crate::dead_letter::DeadLetters;
+use crate::telemetry::PerProvider;
 use async_nats::Client;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub struct Gateway {
     pub(super) dead_letters: DeadLetters,
     pub(super) events: Target,
     pub(super) subjects: Subjects,
-    figures: Figures,
+    figures: PerProvider<ProviderFigures>,
 }
 
 impl Gateway {
@@ -32,11 +33,11 @@ impl Gateway {
                 duplicate_window: limits.events_duplicate_window,
             },
             subjects: bus.subjects.clone(),
-            figures: Figures::default(),
+            figures: PerProvider::default(),
         })
     }
 
-    pub fn figures(&self) -> &Figures {
+    pub fn figures(&self) -> &PerProvider<ProviderFigures> {
         &self.figures
     }
 }

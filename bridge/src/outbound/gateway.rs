@@ -1,13 +1,14 @@
 //! What all accounts of a replica take commands from and answer through.
 
 use super::ledger::Ledger;
-use super::metrics::Figures;
+use super::metrics::ProviderFigures;
 use crate::bus::api::{Api, Stored, Which};
 use crate::bus::blobs::Blobs;
 use crate::bus::kv::Bucket;
 use crate::bus::objects::{Limits, Names};
 use crate::bus::{AckTable, Bus, Hold, Subjects, Target};
 use crate::dead_letter::DeadLetters;
+use crate::telemetry::PerProvider;
 use async_nats::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub struct Gateway {
     pub(super) commands_max_age: Duration,
     api: Api,
     commands: Arc<str>,
-    figures: Figures,
+    figures: PerProvider<ProviderFigures>,
 }
 
 impl Gateway {
@@ -60,11 +61,11 @@ impl Gateway {
             commands_max_age: limits.commands_max_age,
             api: bus.data.api().clone(),
             commands: names.commands().into(),
-            figures: Figures::default(),
+            figures: PerProvider::default(),
         })
     }
 
-    pub fn figures(&self) -> &Figures {
+    pub fn figures(&self) -> &PerProvider<ProviderFigures> {
         &self.figures
     }
 

@@ -1,9 +1,8 @@
 //! Figures of commands, under the names that users see. Counted here, exported by telemetry.
 
-use crate::bus::Provider;
-use crate::inbound::metrics::Histogram;
+use crate::telemetry::Histogram;
 use im_bridge_sdk::model::{ErrorClass, ResultStatus};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -125,32 +124,4 @@ pub struct AccountFigures {
     pub in_flight: AtomicU64,
     /// `commands_unresolved`: keys that this owner left as unknown.
     pub unresolved: AtomicU64,
-}
-
-/// Of all providers.
-#[derive(Debug, Default)]
-pub struct Figures {
-    providers: Mutex<HashMap<Provider, Arc<ProviderFigures>>>,
-}
-
-impl Figures {
-    pub fn provider(&self, provider: &Provider) -> Arc<ProviderFigures> {
-        let mut providers = self
-            .providers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(providers.entry(provider.clone()).or_default())
-    }
-
-    /// Each provider seen so far.
-    pub fn providers(&self) -> Vec<(Provider, Arc<ProviderFigures>)> {
-        let providers = self
-            .providers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        providers
-            .iter()
-            .map(|(provider, figures)| (provider.clone(), Arc::clone(figures)))
-            .collect()
-    }
 }

@@ -2,34 +2,10 @@
 //!
 //! Equal labels of several sources add up, so that each account counts for itself and the provider's figure is the sum.
 
+use super::histogram::{Histogram, LATENCY_S};
 use super::metrics::{Metric, Type};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-/// Upper bounds of latency histograms, in seconds.
-pub const LATENCY_S: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
-
-/// Counts durations by size, from any thread.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    counts: [AtomicU64; LATENCY_S.len() + 1],
-    sum_us: AtomicU64,
-}
-
-impl Histogram {
-    /// Counts one.
-    pub fn record(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = LATENCY_S.partition_point(|bound| *bound < seconds);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.sum_us.fetch_add(micros, Ordering::Relaxed);
-    }
-}
 
 #[derive(Debug, Default)]
 struct Buckets {
@@ -65,10 +41,6 @@ impl Exposition {
     }
 
     /// All counts of a histogram.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the sum of durations in microseconds stays far below 2^53"
-    )]
     pub fn histogram(&mut self, metric: Metric, labels: &[&str], histogram: &Histogram) {
         let own = self
             .histograms
@@ -76,31 +48,10 @@ impl Exposition {
             .or_default()
             .entry(rendered(metric, labels))
             .or_default();
-        for (own, count) in own.counts.iter_mut().zip(&histogram.counts) {
-            *own += count.load(Ordering::Relaxed);
-        }
-        own.sum_s += histogram.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
-    }
-
-    /// All counts of a histogram with the same bounds that is kept elsewhere: of each bucket, not cumulated, the last one
-    /// beyond all bounds.
-    pub fn buckets(
-        &mut self,
-        metric: Metric,
-        labels: &[&str],
-        counts: &[u64; LATENCY_S.len() + 1],
-        sum_s: f64,
-    ) {
-        let own = self
-            .histograms
-            .entry(metric)
-            .or_default()
-            .entry(rendered(metric, labels))
-            .or_default();
-        for (own, count) in own.counts.iter_mut().zip(counts) {
+        for (own, count) in own.counts.iter_mut().zip(histogram.counts()) {
             *own += count;
         }
-        own.sum_s += sum_s;
+        own.sum_s += histogram.sum_seconds();
     }
 
     /// The text.
@@ -181,6 +132,7 @@ mod tests {
     use super::*;
     use crate::telemetry::{Registry, Source};
     use std::sync::Arc;
+    use std::time::Duration;
 
     struct Account(u64, Histogram);
 

@@ -6,8 +6,12 @@
 //! Not here: who answers `/metrics` (`admin`), and traces, which do not exist yet.
 
 pub mod exposition;
+pub mod histogram;
 pub mod logs;
 pub mod metrics;
+pub mod per_provider;
 
 pub use exposition::Exposition;
+pub use histogram::Histogram;
 pub use metrics::{Metric, Registry, Source};
+pub use per_provider::PerProvider;
