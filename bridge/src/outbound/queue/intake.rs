@@ -1,0 +1,157 @@
+//! What comes into an account's hand: whole, as a place in the stream, or to be refused at once.
+
+use super::{IN_HAND_BYTES_MAX, IN_HAND_MAX, Place, Queue, REQUESTS_MAX};
+use crate::bus::Kind;
+use crate::bus::consumer::Delivered;
+use crate::outbound::Fail;
+use crate::outbound::account::Arrival;
+use crate::outbound::check::Target;
+use crate::outbound::flow::{expired, not_now};
+use crate::outbound::lanes::LaneKey;
+use crate::outbound::requests::Asked;
+use crate::outbound::tail::Read;
+use crate::outbound::work::{Intake, Origin, What, Work};
+use futures_util::FutureExt;
+use im_bridge_sdk::model::{Command, Durable, Effect, ErrorCode};
+use std::sync::Arc;
+
+impl Queue {
+    pub(super) fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Durable(delivered, command) => self.delivered(&delivered, command),
+            Arrival::Strange(delivered, kind) => {
+                let work = self.of(&delivered, kind);
+                self.hold(&work);
+                self.act(Place::Beside, work);
+            }
+            Arrival::Asked(asked) => self.asked(*asked),
+        }
+    }
+
+    fn of(&self, delivered: &Delivered, kind: Kind) -> Box<Work> {
+        Box::new(Work::read(Intake {
+            kind,
+            is_control: false,
+            headers: &delivered.headers,
+            payload: &delivered.payload,
+            origin: Origin::Durable {
+                sequence: delivered.sequence,
+            },
+            since_ms: delivered.stored_ms,
+            commands_max_age: self.desk.gateway.commands_max_age,
+        }))
+    }
+
+    fn delivered(&mut self, delivered: &Delivered, command: Command) {
+        let work = self.of(delivered, kind(command));
+        if work.fail.is_none() && !(self.has_room() && self.tail.is_empty()) {
+            return self.tail.push(delivered.sequence, command, &work);
+        }
+        self.admit(work);
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        let mut work = Box::new(asked.into_work(&self.desk));
+        if self.held_requests >= REQUESTS_MAX && work.fail.is_none() {
+            work.fail = Some(overloaded());
+        }
+        self.admit(work);
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.held + self.tail.reading() < IN_HAND_MAX && self.held_bytes < IN_HAND_BYTES_MAX
+    }
+
+    pub(super) fn hold(&mut self, work: &Work) {
+        self.held += 1;
+        self.held_bytes += work.bytes;
+        self.held_requests += usize::from(matches!(work.origin, Origin::Request { .. }));
+    }
+
+    pub(super) fn let_go(&mut self, work: &mut Work) {
+        self.held -= 1;
+        self.held_bytes -= work.bytes;
+        self.held_requests -= usize::from(matches!(work.origin, Origin::Request { .. }));
+        self.desk.free_key(work);
+    }
+
+    /// Takes a command in, whole.
+    pub(super) fn admit(&mut self, mut work: Box<Work>) {
+        self.hold(&work);
+        if work.fail.is_some() {
+            return self.act(Place::Beside, work);
+        }
+        if let What::Control(_) = work.what {
+            return self.act(Place::Beside, work);
+        }
+        let durable = self.known.durable();
+        let is_over = match durable {
+            Durable::Run => false,
+            Durable::Wait => !work.is_durable,
+            Durable::Refused => true,
+        };
+        if is_over {
+            return self.fail(work, not_now(durable));
+        }
+        if work.what == What::Command(Command::MessageSendBatch) {
+            let items = self.batches.split(work);
+            for item in items {
+                self.admit(Box::new(item));
+            }
+            return;
+        }
+        match work.effect() {
+            Some(Effect::Mutating) => {
+                self.readdress(&mut work);
+                let target = work.target.clone();
+                self.lanes.push(&target, work);
+            }
+            _ => self.reads.push(&Target::Nothing, work),
+        }
+    }
+
+    /// A user whose channel is known is that channel; unless earlier commands for the user are still waiting for it.
+    fn readdress(&mut self, work: &mut Work) {
+        if let Target::User(user) = &work.target
+            && !self.lanes.has(&LaneKey::User(user.as_str().into()))
+            && let Some(channel) = self.addresses.get(user)
+        {
+            work.channel = Some(channel.to_owned());
+            work.target = Target::Channel(channel.to_owned());
+        }
+    }
+
+    /// Reads again what comes next in the stream.
+    pub(super) fn read_more(&mut self) {
+        while self.has_room() && !self.is_ending && self.tail.read_next(&self.desk) {}
+    }
+
+    pub(super) fn read(&mut self, read: Read) {
+        let Some(work) = read.work else {
+            // Gone from the stream: there is nothing to do and nobody to tell.
+            let in_hand = Arc::clone(&self.desk.in_hand);
+            let sequence = read.sequence;
+            self.lates
+                .push(async move { in_hand.done(sequence).await }.boxed());
+            return;
+        };
+        if read.is_expired {
+            self.hold(&work);
+            self.fail(work, expired());
+        } else {
+            self.admit(work);
+        }
+    }
+}
+
+pub(in crate::outbound) fn kind(command: Command) -> Kind {
+    command
+        .as_str()
+        .parse()
+        .expect("every command is a resource and an action")
+}
+
+pub(in crate::outbound) fn overloaded() -> Fail {
+    let text = format!("{REQUESTS_MAX} requests of the account are waiting already");
+    Fail::certain(ErrorCode::Overloaded, text)
+}
