@@ -4,6 +4,7 @@
 mod control;
 mod flow;
 mod life;
+mod outcomes;
 mod reload;
 mod replicas;
 mod world;

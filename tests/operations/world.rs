@@ -42,16 +42,26 @@ pub struct World {
 }
 
 impl World {
-    /// With these accounts of the sim provider, each of which is waited for.
-    pub async fn new(accounts: Value) -> Self {
+    /// With these accounts of the sim provider, none of which is waited for.
+    pub async fn starting(accounts: &Value) -> Self {
+        Self::configured(|nats| config(nats, accounts)).await
+    }
+
+    /// With a configuration that names the server.
+    pub async fn configured(config: impl FnOnce(&Nats) -> Value) -> Self {
         let nats = Nats::start();
-        let bridge = Bridge::start(&files(&config(&nats, &accounts)), "a");
+        let bridge = Bridge::start(&files(&config(&nats)), "a");
         let client = async_nats::connect(nats.url()).await.unwrap();
-        let world = Self {
+        Self {
             nats,
             bridge,
             client,
-        };
+        }
+    }
+
+    /// With these accounts of the sim provider, each of which is waited for.
+    pub async fn new(accounts: Value) -> Self {
+        let world = Self::starting(&accounts).await;
         for alias in accounts.as_object().unwrap().keys() {
             world.online(alias).await;
         }
@@ -105,6 +115,69 @@ impl World {
             .await
             .ok()?;
         serde_json::from_slice(&message.payload).ok()
+    }
+
+    /// Publishes a durable command; what the stream says to it.
+    pub async fn send(
+        &self,
+        alias: &str,
+        data: &Value,
+        headers: &[(&str, &str)],
+    ) -> jetstream::publish::PublishAck {
+        let subject = format!("im.v1.cmd.sim.{alias}.message.send");
+        let mut lines = async_nats::HeaderMap::new();
+        for &(name, value) in headers {
+            lines.append(name, value);
+        }
+        let context = jetstream::new(self.client.clone());
+        let published = context.publish_with_headers(subject, lines, data.to_string().into());
+        published.await.unwrap().await.unwrap()
+    }
+
+    /// References of what the provider has sent for this account, by its own record, in order. What it knew already and did
+    /// not do again is not among them.
+    pub async fn sent_by_provider(&self, alias: &str, of: &str) -> Vec<String> {
+        // A result above 256 KiB would lie beside its message.
+        const PAGE: usize = 1_000;
+        let mut references = Vec::new();
+        let mut after = json!(0);
+        loop {
+            let ask = json!({ "kinds": ["sent"], "after": after, "limit": PAGE });
+            let truth = self.order(alias, "truth", ask).await;
+            assert_eq!(truth["dropped"], 0, "the record is too short");
+            let entries = truth["entries"].as_array().unwrap();
+            let is_meant = |it: &&Value| it["account"] == of && it["done"] == true;
+            let done = entries.iter().filter(is_meant);
+            references.extend(done.filter_map(|it| it["client_ref"].as_str().map(str::to_owned)));
+            if entries.len() < PAGE {
+                return references;
+            }
+            after = truth["next"].clone();
+        }
+    }
+
+    /// Waits for so many results of commands with this key, in the order in which they were stored.
+    pub async fn results(&self, key: &str, wanted: usize) -> Vec<Value> {
+        eventually(&format!("{wanted} results of {key} are stored"), || async {
+            let results = stored(&self.client, "IM_RES").await;
+            let mut of_key = results;
+            of_key.retain(|result| result["data"]["idempotency_key"] == key);
+            (of_key.len() >= wanted).then_some(of_key)
+        })
+        .await
+    }
+
+    /// Waits until the last result is of the command with this key.
+    pub async fn is_last_result(&self, key: &str) {
+        let context = jetstream::new(self.client.clone());
+        let stream = context.get_stream("IM_RES").await.unwrap();
+        eventually(&format!("the last result is of {key}"), || async {
+            let last = stream.get_info().await.ok()?.state.last_sequence;
+            let result = stream.get_raw_message(last).await.ok()?;
+            let result: Value = serde_json::from_slice(&result.payload).unwrap();
+            (result["data"]["idempotency_key"] == key).then_some(())
+        })
+        .await;
     }
 
     /// Waits for a result of the command with this key.

@@ -230,10 +230,25 @@ impl Bridge {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // Our own child, not yet waited for: its id is nobody else's.
-        let _ = kill_process(id.expect("a child has an id"), signal);
+        signal_child(&self.child, signal);
     }
+
+    /// Memory of the process that is not shared with others, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the process runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+            .expect("the kernel tells it")
+    }
+}
+
+fn signal_child(child: &Child, signal: Signal) {
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // Our own child, not yet waited for: its id is nobody else's.
+    let _ = kill_process(id.expect("a child has an id"), signal);
 }
 
 impl Drop for Bridge {
@@ -302,10 +317,22 @@ impl Simulator {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// SIGSTOP: its connections stay open, it is told things and answers nothing.
+    pub fn freeze(&self) {
+        signal_child(&self.child, Signal::STOP);
+    }
+
+    /// SIGCONT
+    pub fn thaw(&self) {
+        signal_child(&self.child, Signal::CONT);
+    }
 }
 
 impl Drop for Simulator {
     fn drop(&mut self) {
+        // Frozen it would not see its end.
+        self.thaw();
         // It ends when its standard input does.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
