@@ -1,12 +1,12 @@
 //! Three servers: what a lost leader does to publishing and to leases.
 
-use crate::publishing::{outgoing, stored};
+use crate::publishing::{all_stored_in_order, outgoing};
 use crate::support::{limits, settings};
 use im_bridge::bus::provision::provision;
 use im_bridge::bus::shards::{Keeper, Settings, ShardEvent, Wishes};
 use im_bridge::bus::{AckTable, Acked, Bus, Shard};
 use im_bridge_test_harness::{Cluster, eventually};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -90,18 +90,7 @@ async fn a_killed_leader_costs_seconds_and_neither_events_nor_leases() {
         start.elapsed(),
         table.status()
     );
-    let stored = stored(&bus).await;
-    assert_eq!(stored.len(), LANES * EACH);
-    assert_eq!(
-        stored.iter().collect::<HashSet<_>>().len(),
-        LANES * EACH,
-        "twice"
-    );
-    let mut last: HashMap<usize, usize> = HashMap::new();
-    for (lane, number) in stored {
-        let before = last.insert(lane, number);
-        assert!(before.is_none_or(|before| before < number), "lane {lane}");
-    }
+    all_stored_in_order(&bus, LANES * EACH).await;
     assert!(
         holds.iter().all(im_bridge::bus::Hold::is_held),
         "leases outlive an election"

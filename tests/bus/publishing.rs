@@ -27,7 +27,7 @@ pub fn outgoing(lane: usize, number: usize, payload: &str) -> Outgoing {
 }
 
 /// Every stored message as (lane, number), in the stream's order.
-pub async fn stored(bus: &Bus) -> Vec<(usize, usize)> {
+async fn stored(bus: &Bus) -> Vec<(usize, usize)> {
     let jetstream = async_nats::jetstream::new(bus.control.client().clone());
     let stream = eventually("the stream to answer", || async {
         jetstream.get_stream("IM_EVT").await.ok()
@@ -55,6 +55,18 @@ pub async fn stored(bus: &Bus) -> Vec<(usize, usize)> {
         })
         .collect()
         .await
+}
+
+/// So many messages are stored, none twice, each lane's in their order.
+pub async fn all_stored_in_order(bus: &Bus, count: usize) {
+    let stored = stored(bus).await;
+    assert_eq!(stored.len(), count);
+    assert_eq!(stored.iter().collect::<HashSet<_>>().len(), count, "twice");
+    let mut last: HashMap<usize, usize> = HashMap::new();
+    for (lane, number) in stored {
+        let before = last.insert(lane, number);
+        assert!(before.is_none_or(|before| before < number), "lane {lane}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,18 +104,7 @@ async fn a_server_killed_three_times_loses_nothing_and_stores_nothing_twice() {
     for lane in lanes {
         lane.await.unwrap();
     }
-    let stored = stored(&bus).await;
-    assert_eq!(stored.len(), LANES * EACH);
-    assert_eq!(
-        stored.iter().collect::<HashSet<_>>().len(),
-        LANES * EACH,
-        "twice"
-    );
-    let mut last: HashMap<usize, usize> = HashMap::new();
-    for (lane, number) in stored {
-        let before = last.insert(lane, number);
-        assert!(before.is_none_or(|before| before < number), "lane {lane}");
-    }
+    all_stored_in_order(&bus, LANES * EACH).await;
     println!("sent again: {}", table.status().resends);
     assert_eq!(table.status().in_flight, 0);
 }

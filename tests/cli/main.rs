@@ -13,6 +13,7 @@ mod dead_letters;
 mod errors;
 mod golden;
 mod roles;
+mod tap;
 mod world;
 
 use std::path::{Path, PathBuf};

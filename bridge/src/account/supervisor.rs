@@ -198,6 +198,17 @@ enum Life {
     NoConfig(NoConfig),
 }
 
+impl Life {
+    /// What an order makes of it; nobody to give one: it ends.
+    fn ordered(order: Option<Order>) -> Self {
+        match order {
+            Some(Order::Reconnect) => Self::Anew,
+            Some(Order::End(ending)) => Self::Asked(ending),
+            None => Self::Asked(AT_ONCE),
+        }
+    }
+}
+
 struct Supervisor<O> {
     settings: Settings,
     requests: mpsc::Receiver<Request>,
@@ -247,11 +258,7 @@ impl<O: Outlet> Supervisor<O> {
         let permitted = (self.settings.permit)();
         tokio::select! {
             biased;
-            order = self.orders.recv() => return match order {
-                Some(Order::Reconnect) => Life::Anew,
-                Some(Order::End(ending)) => Life::Asked(ending),
-                None => Life::Asked(AT_ONCE),
-            },
+            order = self.orders.recv() => return Life::ordered(order),
             () = permitted => {}
         }
         let Settings {
@@ -315,11 +322,7 @@ impl<O: Outlet> Supervisor<O> {
             let may_take = self.flights.waiting() < self.settings.commands_max;
             tokio::select! {
                 biased;
-                order = self.orders.recv() => return match order {
-                    Some(Order::Reconnect) => Life::Anew,
-                    Some(Order::End(ending)) => Life::Asked(ending),
-                    None => Life::Asked(AT_ONCE),
-                },
+                order = self.orders.recv() => return Life::ordered(order),
                 event = inbox.recv() => if let Some(fault) = self.heard_all(event, inbox) {
                     return Life::Fault(fault);
                 },

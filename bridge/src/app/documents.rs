@@ -10,7 +10,7 @@ use crate::bus::clock::unix_ms;
 use crate::bus::kv::{Bucket, Write, WriteError};
 use crate::bus::objects::Names;
 use crate::bus::{Account, Bus, Hold};
-use crate::envelope::{self, Attributes, Data, ModelMinor};
+use crate::envelope::{self, Attributes, Data, Document, ModelMinor};
 use bytes::Bytes;
 use im_bridge_plugin_api::abi::Trace;
 use im_bridge_sdk::model::{CapabilityDocument, MODEL, State, Time};
@@ -191,27 +191,26 @@ impl Place {
 
 fn render_state(account: &Account, state: &State) -> Bytes {
     let data = serde_json::to_vec(state).expect("a document of the model becomes JSON");
-    let id = envelope::ulid(Time::from_ms(unix_ms()));
-    let written = envelope::state(account, &attributes(&id, state.since), Data::Inline(&data));
-    written.expect("a document is an object").into()
+    render(account, Document::State, state.since, &data)
 }
 
 fn render_capabilities(account: &Account, document: &CapabilityDocument) -> Bytes {
     let data = serde_json::to_vec(document).expect("a document of the model becomes JSON");
     let now = Time::from_ms(unix_ms());
-    let id = envelope::ulid(now);
-    let written = envelope::capability(account, &attributes(&id, now), Data::Inline(&data));
-    written.expect("a document is an object").into()
+    render(account, Document::Capability, now, &data)
 }
 
-fn attributes(id: &str, time: Time) -> Attributes<'_> {
-    Attributes {
-        id,
-        time,
+fn render(account: &Account, document: Document, since: Time, data: &[u8]) -> Bytes {
+    let attributes = Attributes {
+        id: &envelope::ulid(Time::from_ms(unix_ms())),
+        time: since,
         channel: None,
         correlation_id: None,
         causation_id: None,
         trace: Trace::NONE,
         model: ModelMinor(MODEL.minor),
-    }
+    };
+    envelope::document(account, document, &attributes, Data::Inline(data))
+        .expect("a document is an object")
+        .into()
 }

@@ -6,6 +6,7 @@
 //! Not here: writing the documents (`documents`), acting on silence (`liveness`).
 
 use super::plugins::Adapter;
+use super::signs::Signs;
 use crate::account::Status;
 use crate::bus::Account;
 use crate::bus::clock::unix_ms;
@@ -21,11 +22,9 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
 /// What is published about an account.
 #[derive(Clone, Debug)]
@@ -450,67 +449,6 @@ fn now() -> Time {
 fn after(pause: Duration) -> Time {
     let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
     Time::from_ms(unix_ms().saturating_add(ms))
-}
-
-/// When anything was last heard of the provider. Written with every event, so without a lock.
-#[derive(Debug)]
-pub struct Signs {
-    born: Instant,
-    /// Milliseconds after `born`; 0: never.
-    frame: AtomicU64,
-    event: AtomicU64,
-}
-
-impl Default for Signs {
-    fn default() -> Self {
-        Self {
-            born: Instant::now(),
-            frame: AtomicU64::new(0),
-            event: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Signs {
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1)
-    }
-
-    /// An event came.
-    pub(super) fn event(&self) {
-        let at = self.elapsed_ms();
-        self.event.store(at, Ordering::Relaxed);
-        self.frame.store(at, Ordering::Relaxed);
-    }
-
-    /// Something else came: an answer, a heartbeat.
-    pub(super) fn heard(&self) {
-        self.frame.store(self.elapsed_ms(), Ordering::Relaxed);
-    }
-
-    /// How long nothing has been heard.
-    pub fn silent_for(&self) -> Duration {
-        let heard = self.frame.load(Ordering::Relaxed);
-        Duration::from_millis(self.elapsed_ms().saturating_sub(heard))
-    }
-
-    pub fn last_frame(&self) -> Option<Time> {
-        self.time(self.frame.load(Ordering::Relaxed))
-    }
-
-    pub fn last_event(&self) -> Option<Time> {
-        self.time(self.event.load(Ordering::Relaxed))
-    }
-
-    fn time(&self, at_ms: u64) -> Option<Time> {
-        if at_ms == 0 {
-            return None;
-        }
-        let ago = i64::try_from(self.elapsed_ms().saturating_sub(at_ms)).unwrap_or(i64::MAX);
-        Some(Time::from_ms(unix_ms().saturating_sub(ago)))
-    }
 }
 
 #[cfg(test)]

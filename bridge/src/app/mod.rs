@@ -5,7 +5,7 @@
 //! has an owner that stops it.
 //!
 //! Reading order: `service` (start and main loop), `plan` with `plugins` and `load` (what is wanted), `owner` (a held
-//! shard), `owned` (an account in it), `face` and `outlet` (what it says), `documents` (what is published of it),
+//! shard), `owned` (an account in it), `face`, `signs` and `outlet` (what it says), `documents` (what is published of it),
 //! `liveness`, `logins`, `control`, `reload`, `shutdown`; `status`, `figures` and `ask` tell others.
 //!
 //! Not here: leases (`bus::shards`), one instance's life (`account`), events (`inbound`), commands (`outbound`).
@@ -29,6 +29,7 @@ mod service;
 pub(crate) mod settings;
 mod shutdown;
 mod signals;
+mod signs;
 mod status;
 
 pub use service::{ServiceError, run};

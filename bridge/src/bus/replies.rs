@@ -122,20 +122,7 @@ impl Replies {
         payload: Bytes,
         within: Duration,
     ) -> Result<Message, AskError> {
-        let (answer, arrives) = oneshot::channel();
-        let asked = {
-            let mut table = self.open.lock();
-            if table.waiting.len() >= ASKED_MAX {
-                return Err(AskError::TooMany);
-            }
-            let number = table.next;
-            table.next += 1;
-            table.waiting.insert(number, answer);
-            Asked {
-                open: &self.open,
-                number,
-            }
-        };
+        let (asked, arrives) = self.question(ASKED_MAX).ok_or(AskError::TooMany)?;
         let reply = format!("{}.{:x}", self.inbox, asked.number);
         let name = subject.clone();
         let exchange = async {
@@ -179,17 +166,9 @@ impl Replies {
     /// Returns when the server has processed all that was sent on this connection before: subscriptions are known to it. The
     /// library's flush returns when the bytes have left.
     pub async fn caught_up(&self, within: Duration) -> Result<(), AskError> {
-        let (answer, arrives) = oneshot::channel();
-        let asked = {
-            let mut table = self.open.lock();
-            let number = table.next;
-            table.next += 1;
-            table.waiting.insert(number, answer);
-            Asked {
-                open: &self.open,
-                number,
-            }
-        };
+        let (asked, arrives) = self
+            .question(usize::MAX)
+            .expect("nobody asks without a bound so often");
         // To the own inbox: it comes back after everything that was sent before it.
         let subject = format!("{}.{:x}", self.inbox, asked.number);
         let round_trip = async {
@@ -204,6 +183,20 @@ impl Replies {
             }),
             Err(_) => Err(AskError::Timeout { subject, within }),
         }
+    }
+
+    /// A place in the table, given back when it is dropped; none: `most` are taken.
+    fn question(&self, most: usize) -> Option<(Asked<'_>, oneshot::Receiver<Message>)> {
+        let (answer, arrives) = oneshot::channel();
+        let mut table = self.open.lock();
+        if table.waiting.len() >= most {
+            return None;
+        }
+        let number = table.next;
+        table.next += 1;
+        table.waiting.insert(number, answer);
+        let open = &self.open;
+        Some((Asked { open, number }, arrives))
     }
 
     /// Open questions, for a gauge.

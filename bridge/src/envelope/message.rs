@@ -44,40 +44,30 @@ pub fn result(
     write(&account.provider, Some(account), [&name, &name], of, data)
 }
 
-/// An account's state.
-///
-/// # Errors
-/// The body is no object.
-pub fn state(
-    account: &Account,
-    of: &Attributes<'_>,
-    data: Data<'_>,
-) -> Result<Vec<u8>, EnvelopeError> {
-    write(
-        &account.provider,
-        Some(account),
-        ["state", "state"],
-        of,
-        data,
-    )
+/// What is published of an account and replaced when it changes.
+#[derive(Clone, Copy, Debug)]
+pub enum Document {
+    /// Its state.
+    State,
+    /// What it can do.
+    Capability,
 }
 
-/// What an account can do.
+/// A document about an account.
 ///
 /// # Errors
 /// The body is no object.
-pub fn capability(
+pub fn document(
     account: &Account,
+    document: Document,
     of: &Attributes<'_>,
     data: Data<'_>,
 ) -> Result<Vec<u8>, EnvelopeError> {
-    write(
-        &account.provider,
-        Some(account),
-        ["cap", "capability"],
-        of,
-        data,
-    )
+    let names = match document {
+        Document::State => ["state", "state"],
+        Document::Capability => ["cap", "capability"],
+    };
+    write(&account.provider, Some(account), names, of, data)
 }
 
 /// The state of one replica's plugin.

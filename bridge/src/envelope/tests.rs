@@ -195,11 +195,11 @@ fn states_and_capabilities_have_their_own_attributes() {
     };
     let text = |body: Result<Vec<u8>, _>| String::from_utf8(body.unwrap()).unwrap();
     assert_eq!(
-        text(state(&account(), &of, data)),
+        text(document(&account(), Document::State, &of, data)),
         of_account("state", "state")
     );
     assert_eq!(
-        text(capability(&account(), &of, data)),
+        text(document(&account(), Document::Capability, &of, data)),
         of_account("cap", "capability")
     );
     assert_eq!(

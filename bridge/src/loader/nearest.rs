@@ -1,19 +1,9 @@
 //! Did you mean …? The nearest of the permitted names, or the permitted names.
 
+use im_bridge_sdk::model::nearest;
+
 /// Most names listed when none is near.
 const LISTED: usize = 8;
-
-/// The permitted name with the smallest edit distance, if that is at most a third of the length of what was written.
-#[must_use]
-pub fn nearest<'a>(written: &str, permitted: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let length = written.chars().count();
-    permitted
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(written, name), name))
-        .filter(|(distance, _)| distance * 3 <= length)
-        .min()
-        .map(|(_, name)| name)
-}
 
 /// ``did you mean `password`?``, else ``keys here: `a`, `b` `` with `label` in front; at most eight.
 #[must_use]
@@ -48,9 +38,10 @@ mod tests {
 
     #[test]
     fn only_a_near_name_is_offered() {
-        assert_eq!(nearest("pasword", ["password", "user"]), Some("password"));
-        assert_eq!(nearest("psasword", ["password"]), Some("password"));
-        assert_eq!(nearest("pw", ["password", "user"]), None);
+        assert_eq!(
+            hint("psasword", &["password", "user"], "keys here"),
+            "did you mean `password`?"
+        );
         assert_eq!(
             hint("pw", &["user", "url"], "keys here"),
             "keys here: `user`, `url`"

@@ -4,7 +4,7 @@
 //! otherwise. Before a command is put off, the ledger says whether it may have happened, so that a crash meanwhile
 //! changes nothing.
 //!
-//! Not here: when a command goes (`queue`), finding out what became of it (`verify`), how its end is told (`answer`).
+//! Not here: when a command goes (`queue`), which failure is tried again (`retry`), finding out what became of it (`verify`), how its end is told (`answer`).
 
 use super::Fail;
 use super::answer::{Keep, Verdict};
@@ -14,6 +14,7 @@ use super::hands::Handed;
 use super::ledger::{Claim, Held, LedgerError};
 use super::metrics::Hit;
 use super::outcome::Outcome;
+use super::retry::{Again, PAUSE_FIRST, pause};
 use super::work::{Key, Origin, What, Work};
 use crate::bus::clock::unix_ms;
 use crate::bus::kv::WriteError;
@@ -26,8 +27,6 @@ use tokio::time::{Instant, timeout_at};
 
 /// Longest time that an adapter gets for one command, however long the command itself may wait.
 pub(super) const HANDED_OVER_FOR: Duration = Duration::from_secs(60);
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_LAST: Duration = Duration::from_secs(60);
 
 /// What becomes of a command after its turn.
 pub(super) enum Act {
@@ -37,13 +36,6 @@ pub(super) enum Act {
     Again(Again),
     /// Nothing may be done any more: the lease is lost.
     Abandoned,
-}
-
-/// When, and what else waits until then.
-pub(super) struct Again {
-    pub after: Duration,
-    /// The provider said to slow down: the whole account does.
-    pub pauses_account: bool,
 }
 
 impl From<Verdict> for Act {
@@ -56,12 +48,6 @@ impl From<Fail> for Verdict {
     fn from(fail: Fail) -> Self {
         Self::error(fail.0)
     }
-}
-
-/// 1, 2, 4 … 60 s.
-pub(super) fn pause(tries: u32) -> Duration {
-    let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
-    PAUSE_FIRST.saturating_mul(factor).min(PAUSE_LAST)
 }
 
 impl Desk {
@@ -283,51 +269,6 @@ impl Desk {
         }
     }
 
-    /// For a person: a bug, or tries used up.
-    pub(super) fn is_dead(&self, work: &Work, error: &ErrorObject) -> bool {
-        let is_spent = is_tried_again(error) && work.attempts >= self.attempts_max;
-        work.is_durable && (error.class == ErrorClass::Internal || is_spent)
-    }
-
-    /// A durable command whose time is over says so, with what kept it.
-    pub(super) fn said(&self, work: &Work, error: ErrorObject) -> ErrorObject {
-        let has_tries = work.attempts < self.attempts_max;
-        if !(work.is_durable && error.certain && is_tried_again(&error) && has_tries) {
-            return error;
-        }
-        let text = format!(
-            "no try is left before its deadline; the last one: {}",
-            error.message
-        );
-        let mut expired = ErrorObject::new(ErrorCode::DeadlineExceeded, true, text);
-        expired.native = error.native;
-        expired
-    }
-
-    /// When a durable command is tried again; none: this was its last try.
-    pub(super) fn retry(&self, work: &Work, error: &ErrorObject) -> Option<Again> {
-        if !work.is_durable || !is_tried_again(error) || work.attempts >= self.attempts_max {
-            return None;
-        }
-        let hint = error.retry_after_ms.map(Duration::from_millis);
-        let after = hint.unwrap_or_else(|| pause(work.attempts));
-        if !self.may_wait(work, after) {
-            return None;
-        }
-        self.figures.retry(error.class);
-        Some(Again {
-            after,
-            pauses_account: error.class == ErrorClass::RateLimited,
-        })
-    }
-
-    pub(super) fn may_wait(&self, work: &Work, after: Duration) -> bool {
-        let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-        work.is_durable
-            && work.attempts < self.attempts_max
-            && unix_ms().saturating_add(after) < work.deadline_ms
-    }
-
     /// A command that changes nothing, or a control verb: no key, and nothing to fear from a repetition.
     async fn ask(&self, work: &mut Work) -> Act {
         work.attempts += 1;
@@ -409,15 +350,6 @@ impl Desk {
     }
 }
 
-/// Whether a durable command is tried again after this error, which did nothing.
-fn is_tried_again(error: &ErrorObject) -> bool {
-    match error.class {
-        ErrorClass::RateLimited | ErrorClass::Unavailable | ErrorClass::Auth => error.retryable,
-        ErrorClass::Conflict => error.code == ErrorCode::InProgress.as_str(),
-        _ => false,
-    }
-}
-
 pub(super) fn released(held: Held, fail: Fail) -> Act {
     Verdict {
         keep: Keep::Released(held),
@@ -483,13 +415,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_to_a_minute() {
-        let seconds: Vec<u64> = (1..=9).map(|tries| pause(tries).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(pause(u32::MAX), PAUSE_LAST);
-    }
-
-    #[test]
     fn a_pattern_allows_what_it_says_and_nothing_more() {
         for (pattern, method, allowed) in [
             ("/r/*", "/r/Conversation/list", true),
@@ -501,28 +426,5 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, method), allowed, "{pattern} {method}");
         }
-    }
-
-    #[test]
-    fn only_what_waiting_may_mend_is_tried_again() {
-        let tried: Vec<&str> = ErrorCode::ALL
-            .iter()
-            .filter(|code| is_tried_again(&ErrorObject::new(**code, true, "")))
-            .map(|code| code.as_str())
-            .collect();
-        assert_eq!(
-            tried,
-            [
-                "in_progress",
-                "rate_limited",
-                "network",
-                "provider_unavailable",
-                "timeout_before_send",
-                "not_connected",
-                "overloaded",
-                "token_expired",
-                "challenge_required"
-            ]
-        );
     }
 }

@@ -4,8 +4,8 @@
 //! done again. In order within a channel, channels side by side. Nothing is guessed: what nobody knows is `unknown`.
 //!
 //! Reading order: `incoming` (what arrived), `check` (may it be done), `ledger` (was it done), `lanes` and `budget`
-//! (when), `flow` and `verify` (one command's way), `answer` (how its end is told), `queue` (all commands of one account), `shard`
-//! and `requests` (where commands come from).
+//! (when), `flow`, `retry` and `verify` (one command's way), `answer` and `result` (how its end is told), `queue` (all
+//! commands of one account), `shard` and `requests` (where commands come from).
 //!
 //! Not here: the adapter's side (`account`, `loader::host`), what results look like on the wire (`envelope`).
 
@@ -27,6 +27,8 @@ pub mod metrics;
 mod outcome;
 mod queue;
 mod requests;
+mod result;
+mod retry;
 mod shard;
 mod tail;
 mod verify;

@@ -8,11 +8,12 @@
 use super::Fail;
 use super::answer::{Keep, Verdict};
 use super::desk::Desk;
-use super::flow::{Act, Again, expired, pause, released};
+use super::flow::{Act, expired, released};
 use super::hands::Handed;
 use super::ledger::{Held, Stored};
 use super::metrics::Hit;
 use super::outcome::Outcome;
+use super::retry::{Again, pause};
 use super::work::{Key, Work};
 use crate::envelope::DATA_BYTES_MAX;
 use im_bridge_sdk::model::{ErrorClass, ErrorCode, ErrorObject, ResultStatus};

@@ -3,21 +3,29 @@
 //! At most one holder at any position of the NATS log. A holder whose lease is lost stops by itself, before anybody else
 //! can win it. Break before make: a shard is given back only when its user says that it is drained.
 //!
+//! Reading order: `handle` (what is told and asked), this file (the loop), `fair` (which to take and give), `own_name` (after
+//! a crash), `member`.
+//!
 //! Not here: what a shard's owner does (`account`, `outbound`).
 
 mod fair;
+mod handle;
+mod member;
+mod own_name;
 
 use super::connect::Bus;
-use super::hold::Hold;
-use super::kv::{Bucket, Write};
+use super::kv::Bucket;
 use super::lease::{Ended, Lease, Timing};
-use super::members::{LeaseRecord, MemberRecord, Owner, View, member_key, shard_key};
+use super::members::{LeaseRecord, MemberRecord, Owner, View, shard_key};
 use super::objects::Names;
 use super::shard::Shard;
 use super::token::Provider;
 use super::watch::{Change, Watch};
 use bytes::Bytes;
 use fair::Situation;
+use handle::Order;
+pub use handle::{ShardEvent, Shards, Why};
+use member::keep_member;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -60,33 +68,6 @@ impl Default for Settings {
     }
 }
 
-/// What happens to a shard. Its user answers `GiveBack` with [`Shards::drained`].
-#[derive(Clone, Debug)]
-pub enum ShardEvent {
-    /// Ours from here on, for as long as the hold is held.
-    Won {
-        shard: Shard,
-        epoch: u64,
-        hold: Hold,
-    },
-    /// Wanted back: stop what it does and say so. The hold is renewed meanwhile.
-    GiveBack { shard: Shard, why: Why },
-    /// Gone: nothing may be done for it any more. After `GiveBack` and `drained`, or without.
-    Ended { shard: Shard, was_given_back: bool },
-}
-
-/// Why a shard is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Another replica has too few.
-    Balance,
-    /// No enabled account is in it any more.
-    Unwanted,
-    /// An operator wants it elsewhere.
-    Drain,
-    Shutdown,
-}
-
 /// Why a replica stops taking part.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardsError {
@@ -101,47 +82,6 @@ impl ShardsError {
         match self {
             Self::Name { .. } => "nats_name",
         }
-    }
-}
-
-enum Order {
-    Drained(Shard),
-    Drain(Shard),
-    Shutdown,
-}
-
-/// The handle; the keeper itself is [`Keeper::run`].
-#[derive(Clone)]
-pub struct Shards {
-    owner: Owner,
-    orders: mpsc::Sender<Order>,
-    view: watch::Receiver<View>,
-}
-
-impl Shards {
-    pub fn owner(&self) -> &Owner {
-        &self.owner
-    }
-
-    /// Who has what, as it was last seen.
-    pub fn view(&self) -> watch::Receiver<View> {
-        self.view.clone()
-    }
-
-    /// The answer to `GiveBack`: nothing is done for it any more.
-    pub async fn drained(&self, shard: Shard) {
-        // A keeper that ended has given everything back.
-        let _ = self.orders.send(Order::Drained(shard)).await;
-    }
-
-    /// Moves a shard away and does not take it back for a while, unless this is the only replica.
-    pub async fn drain(&self, shard: Shard) {
-        let _ = self.orders.send(Order::Drain(shard)).await;
-    }
-
-    /// Gives everything back; the keeper ends when that is done.
-    pub async fn shut_down(&self) {
-        let _ = self.orders.send(Order::Shutdown).await;
     }
 }
 
@@ -298,84 +238,6 @@ impl Keeper {
         serde_json::to_vec(&record)
             .expect("strings and numbers become JSON")
             .into()
-    }
-
-    /// A process that was killed and comes back under its name need not wait for its leases to expire: they are watched for
-    /// one renewal and a second. Renewed, they belong to a replica that runs under the same name.
-    async fn watch_own_name(&mut self) -> Result<(), ShardsError> {
-        while !self.is_informed {
-            let change = self.watch.next().await;
-            self.changed(change);
-        }
-        let before = self.of_own_name();
-        if before.is_empty() {
-            return Ok(());
-        }
-        let until = Instant::now() + self.settings.timing.renew + Duration::from_secs(1);
-        while Instant::now() < until {
-            tokio::select! {
-                biased;
-                change = self.watch.next() => self.changed(change),
-                () = tokio::time::sleep_until(until) => {}
-            }
-            let renewed = self.of_own_name().into_iter().find(|(key, (revision, _))| {
-                before.get(key).is_some_and(|(first, _)| first != revision)
-            });
-            if let Some((_, (_, started))) = renewed {
-                return Err(ShardsError::Name {
-                    name: self.name.clone(),
-                    started,
-                });
-            }
-        }
-        self.bury().await;
-        Ok(())
-    }
-
-    /// Records of other starts of this name: by key, the revision and when that process started.
-    fn of_own_name(&self) -> BTreeMap<String, (u64, u64)> {
-        let is_former = |owner: &Owner| owner.name() == self.name && *owner != self.owner;
-        let members = self
-            .view
-            .members
-            .iter()
-            .filter(|(owner, _)| is_former(owner))
-            .map(|(owner, seen)| (member_key(owner), (seen.revision, seen.record.started)));
-        let leases = self
-            .view
-            .leases
-            .iter()
-            .filter(|(_, seen)| is_former(&seen.record.owner))
-            .map(|(shard, seen)| (shard_key(*shard), (seen.revision, seen.record.started)));
-        members.chain(leases).collect()
-    }
-
-    /// The former process is dead: its leases are free for us, and its membership counts no more.
-    async fn bury(&mut self) {
-        let former: Vec<(Owner, u64)> = self
-            .view
-            .members
-            .iter()
-            .filter(|(owner, _)| owner.name() == self.name && **owner != self.owner)
-            .map(|(owner, seen)| (owner.clone(), seen.revision))
-            .collect();
-        for (owner, revision) in former {
-            let write = Write {
-                expects: Some(revision),
-                ttl: Some(self.settings.timing.ttl),
-                within: self.settings.timing.renew,
-                ..Write::default()
-            };
-            // Failing, it expires.
-            let _ = self.bucket.delete(&member_key(&owner), write).await;
-            self.view.members.remove(&owner);
-        }
-        let name = &self.name;
-        let me = &self.owner;
-        let dead = self.view.leases.extract_if(.., |_, seen| {
-            seen.record.owner.name() == name && seen.record.owner != *me
-        });
-        self.dead = dead.map(|(shard, seen)| (shard, seen.revision)).collect();
     }
 
     fn changed(&mut self, change: Change) {
@@ -583,46 +445,6 @@ impl Keeper {
     async fn tell(&self, event: ShardEvent) {
         // Without a listener nobody uses the shards; they are given back when the handle goes.
         let _ = self.events.send(event).await;
-    }
-}
-
-/// Writes that this replica is there, again if it was lost.
-async fn keep_member(
-    bucket: Bucket,
-    owner: Owner,
-    timing: Timing,
-    record: watch::Receiver<Bytes>,
-    mut end: oneshot::Receiver<()>,
-) {
-    let key = member_key(&owner);
-    loop {
-        let value = record.borrow().clone();
-        let seen = tokio::select! {
-            biased;
-            _ = &mut end => return,
-            seen = bucket.get(&key) => seen,
-        };
-        let expects = seen.ok().flatten().map_or(0, |entry| entry.revision);
-        if let Ok(lease) = Lease::win(&bucket, &key, &owner, value, expects, timing).await {
-            let (give_back, asked) = oneshot::channel();
-            let kept = lease.keep(record.clone(), asked);
-            tokio::pin!(kept);
-            tokio::select! {
-                biased;
-                _ = &mut end => {
-                    // It is listening: it ends with this.
-                    let _ = give_back.send(());
-                    kept.await;
-                    return;
-                }
-                _ = &mut kept => {}
-            }
-        }
-        tokio::select! {
-            biased;
-            _ = &mut end => return,
-            () = sleep(TICK) => {}
-        }
     }
 }
 

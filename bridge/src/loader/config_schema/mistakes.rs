@@ -3,7 +3,8 @@
 //! A finding inside alternatives is told for the one alternative that was meant, if that can be known.
 
 use crate::loader::describe::token;
-use crate::loader::nearest::{hint, listed, nearest};
+use crate::loader::nearest::{hint, listed};
+use im_bridge_sdk::model::nearest;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;

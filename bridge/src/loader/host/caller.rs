@@ -9,7 +9,8 @@
 //! Not here: calls that may block (`instance`); who decides what is called (the account's supervisor).
 //!
 //! Invariant: after a call the thread touches nothing unless it is still in charge; guarded by
-//! `a_call_that_never_returns_makes_its_instance_stuck_and_no_other`. Lock order: none is held together with another.
+//! `a_quick_call_that_never_returns_makes_its_instance_stuck_and_no_other`. Lock order: none is held together with
+//! another.
 
 mod serve;
 mod watchdog;

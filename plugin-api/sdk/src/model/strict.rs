@@ -6,6 +6,7 @@
 //!
 //! Not here: limits and levels; which command takes which parameters (`command`).
 
+use super::nearest;
 use serde::de::value::StrDeserializer;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
@@ -45,7 +46,7 @@ impl Refused {
         // Cut, because it may come from anywhere and goes into results and logs.
         let shown: String = word.chars().take(64).collect();
         Self {
-            nearest: nearest(&shown, known),
+            nearest: nearest(&shown, known.iter().copied()),
             ..Self::new(format!("unknown {what} `{shown}`"))
         }
     }
@@ -105,27 +106,6 @@ impl de::Error for Refused {
     fn missing_field(field: &'static str) -> Self {
         Self::new(format!("member `{field}` is missing"))
     }
-}
-
-/// The known name with the fewest edits, if those are few for its length.
-fn nearest(word: &str, known: &'static [&'static str]) -> Option<&'static str> {
-    let edits = |name: &&'static str| (distance(word, name), *name);
-    let (edits, name) = known.iter().map(edits).min()?;
-    (edits <= name.len().div_ceil(3)).then_some(name)
-}
-
-/// Levenshtein distance; names are short, so one row is enough.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[derive(Clone, Copy)]

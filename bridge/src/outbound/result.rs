@@ -1,0 +1,272 @@
+//! What a result looks like, where it is stored, and how whoever waits for it gets it.
+//!
+//! Not here: the order in which an end is told (`answer`).
+
+use super::answer::Verdict;
+use super::desk::Desk;
+use super::gateway::Gateway;
+use super::incoming::{self, Fallback};
+use super::work::{Origin, Work};
+use crate::bus::clock::unix_ms;
+use crate::bus::consumer::Delivered;
+use crate::bus::{Account, Acked, Headers, Hold, Kind, Outgoing};
+use crate::envelope::{self, Attributes, Data, ModelMinor};
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use im_bridge_plugin_api::abi::Trace;
+use im_bridge_sdk::model::ids::{B32, result_id};
+use im_bridge_sdk::model::{ErrorObject, Json, ResultData, ResultStatus, Time, Timing};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const CONTENT_TYPE: (&str, &str) = ("Content-Type", "application/cloudevents+json");
+const SERVICE_ERROR: &str = "Nats-Service-Error";
+const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+/// A reply waits for room in the client's channel; a caller that waits longer asks again.
+const REPLY_WITHIN: Duration = Duration::from_secs(2);
+
+/// A result as it is published.
+pub(super) struct Document {
+    id: B32,
+    body: Bytes,
+}
+
+/// An answer to who waits for it.
+pub(super) struct Reply {
+    subject: Subject,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Desk {
+    pub(super) fn id(&self, work: &Work, verdict: &Verdict) -> B32 {
+        let code = verdict.error.as_ref().map_or("", |error| &error.code);
+        result_id(
+            self.account.provider.as_str(),
+            self.account.alias.as_str(),
+            &work.attributes.id,
+            verdict.status.as_str(),
+            code,
+        )
+    }
+
+    /// `data` of the result.
+    pub(super) fn data(&self, work: &Work, verdict: &Verdict) -> Bytes {
+        let key = work.key_at(&self.account, self.key_chars());
+        let (idempotency_key, client_ref) = key.map(|it| (it.key, it.client_ref)).unzip();
+        let is_batch = !work.has_entry() && !work.data.options.dry_run;
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let data = ResultData {
+            command_id: work.attributes.id.clone(),
+            command: work.name.to_string(),
+            idempotency_key,
+            // A batch has a key, but no message of that reference exists.
+            client_ref: client_ref.filter(|_| !is_batch),
+            status: verdict.status,
+            duplicate: verdict.is_duplicate,
+            dry_run: work.data.options.dry_run,
+            timing: Timing {
+                queued_ms: ms(work.taken.elapsed().saturating_sub(work.at_provider)),
+                provider_ms: ms(work.at_provider),
+                attempts: work.attempts,
+            },
+            error: verdict.error.clone(),
+            result: verdict.result.as_ref(),
+        };
+        serde_json::to_vec(&data)
+            .expect("a result has a JSON form")
+            .into()
+    }
+
+    pub(super) fn document(
+        &self,
+        work: &Work,
+        verdict: &Verdict,
+        id: B32,
+        data: &Bytes,
+    ) -> Document {
+        let attributes = Attributes {
+            id: &id,
+            time: Time::from_ms(unix_ms()),
+            channel: work.channel.as_deref(),
+            correlation_id: work.attributes.correlation_id.as_deref(),
+            causation_id: Some(&work.attributes.id),
+            trace: work.trace,
+            model: self.model,
+        };
+        let data = match &verdict.dataref {
+            Some(name) => Data::Blob(name),
+            None => Data::Inline(data),
+        };
+        let body = envelope::result(&self.account, &work.kind, &attributes, data)
+            // Only a channel id can be at fault, and the result says which command it is about.
+            .or_else(|_| {
+                let plain = Attributes {
+                    channel: None,
+                    ..attributes
+                };
+                envelope::result(&self.account, &work.kind, &plain, data)
+            })
+            .expect("without a channel every result is an envelope");
+        Document {
+            id,
+            body: body.into(),
+        }
+    }
+
+    pub(super) fn reply(
+        &self,
+        work: &Work,
+        error: Option<&ErrorObject>,
+        document: &Document,
+    ) -> Option<Reply> {
+        let Origin::Request { reply, .. } = &work.origin else {
+            return None;
+        };
+        let subject = reply.clone().filter(|_| !work.is_answered)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers(work) {
+            headers.insert(&*name, &*value);
+        }
+        headers.insert(crate::bus::ack::MESSAGE_ID, document.id.as_str());
+        if let Some(error) = error {
+            headers.insert(SERVICE_ERROR, error.code.as_str());
+            headers.insert(SERVICE_ERROR_CODE, error.num.to_string());
+        }
+        Some(Reply {
+            subject,
+            headers,
+            body: document.body.clone(),
+        })
+    }
+
+    pub(super) async fn send(&self, reply: Option<Reply>) {
+        let Some(Reply {
+            subject,
+            headers,
+            body,
+        }) = reply
+        else {
+            return;
+        };
+        let control = &self.gateway.control;
+        let sent = control.publish_with_headers(subject, headers, body);
+        // A caller that is gone hears nothing; whatever changed something stands in the results.
+        let _ = timeout(REPLY_WITHIN, sent).await;
+    }
+
+    fn headers(&self, work: &Work) -> Headers {
+        let (name, value) = CONTENT_TYPE;
+        let mut headers: Headers = vec![(name.into(), value.into())];
+        if let Some(context) = envelope::traceparent(&work.trace) {
+            headers.push(("traceparent".into(), context.into()));
+        }
+        headers
+    }
+
+    pub(super) async fn publish(&self, work: &Work, document: &Document) -> bool {
+        let source = work.attributes.source.as_deref();
+        let headers = self.headers(work);
+        let parcel = Parcel {
+            account: &self.account,
+            kind: &work.kind,
+            source,
+            headers,
+            id: document.id,
+            body: document.body.clone(),
+        };
+        self.gateway.publish(parcel, &self.hold).await
+    }
+}
+
+/// A result on its way into the stream.
+struct Parcel<'a> {
+    account: &'a Account,
+    kind: &'a Kind,
+    source: Option<&'a str>,
+    headers: Headers,
+    id: B32,
+    body: Bytes,
+}
+
+impl Gateway {
+    /// False: the lease was lost first.
+    async fn publish(&self, parcel: Parcel<'_>, hold: &Hold) -> bool {
+        let Parcel { account, kind, .. } = parcel;
+        let caller = parcel
+            .source
+            .map(|source| source.strip_prefix("/app/").unwrap_or(source))
+            .filter(|caller| !caller.is_empty());
+        let message = Outgoing {
+            subject: self.subjects.result(account, kind, caller),
+            message_id: parcel.id.as_str().into(),
+            headers: parcel.headers,
+            payload: parcel.body,
+            stream: self.results.clone(),
+            hold: hold.clone(),
+        };
+        match self.acks.publish(message).await.acked().await {
+            Acked::Stored { .. } | Acked::Duplicate { .. } => true,
+            Acked::Abandoned => false,
+            // It would be refused again: the ledger still answers whoever asks.
+            Acked::Refused(refusal) => {
+                tracing::error!(%account, command = %kind, "a result is not stored: {refusal}");
+                true
+            }
+        }
+    }
+
+    /// Stores the result of a command whose account nobody here has. False: the lease was lost first.
+    pub(super) async fn answer_stray(
+        &self,
+        account: &Account,
+        kind: &Kind,
+        delivered: &Delivered,
+        error: &ErrorObject,
+        hold: &Hold,
+    ) -> bool {
+        let sequence = Fallback::Sequence(delivered.sequence);
+        let headers = Some(&delivered.headers);
+        let (of, _) = incoming::read(&kind.to_string(), headers, &delivered.payload, sequence);
+        let (provider, alias) = (account.provider.as_str(), account.alias.as_str());
+        let status = ResultStatus::Error;
+        let id = result_id(provider, alias, &of.id, status.as_str(), &error.code);
+        let data = ResultData::<Json> {
+            command_id: of.id.clone(),
+            command: kind.to_string(),
+            idempotency_key: None,
+            client_ref: None,
+            status,
+            duplicate: false,
+            dry_run: false,
+            timing: Timing::default(),
+            error: Some(error.clone()),
+            result: None,
+        };
+        let data = serde_json::to_vec(&data).expect("a result has a JSON form");
+        let attributes = Attributes {
+            id: &id,
+            time: Time::from_ms(unix_ms()),
+            channel: None,
+            correlation_id: of.correlation_id.as_deref(),
+            causation_id: Some(&of.id),
+            trace: Trace::NONE,
+            model: OWN_MODEL,
+        };
+        let body = envelope::result(account, kind, &attributes, Data::Inline(&data))
+            .expect("without a channel every result is an envelope");
+        let (name, value) = CONTENT_TYPE;
+        let parcel = Parcel {
+            account,
+            kind,
+            source: of.source.as_deref(),
+            headers: vec![(name.into(), value.into())],
+            id,
+            body: body.into(),
+        };
+        self.publish(parcel, hold).await
+    }
+}
+
+/// The model that the core itself writes.
+const OWN_MODEL: ModelMinor = ModelMinor(im_bridge_sdk::model::MODEL.minor);
