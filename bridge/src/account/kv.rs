@@ -8,7 +8,7 @@
 //!
 //! Not here: the fence and the keys in the bucket (`bus::account_keys`), how values are sealed (`seal`).
 
-use super::seal::{Opened, Seals};
+use super::seal::{Opened, Seals, learn};
 use crate::bus::account_keys::{AccountKeys, BYTES_MAX, KEYS_MAX, KeysError};
 use crate::bus::clock::unix_ms;
 use crate::bus::objects::Names;
@@ -252,6 +252,9 @@ impl Store {
             let ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
             unix_ms().saturating_add(ms)
         });
+        if request.is_secret {
+            learn(&request.value);
+        }
         if request.is_secret && !self.seals.can_seal() {
             return self.keep_in_memory(key, &request.value, ends_ms).await;
         }

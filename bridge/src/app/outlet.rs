@@ -9,9 +9,10 @@ use crate::account::{Ended, Outlet, Status};
 use crate::inbound::{Echoed, Intake, Surroundings};
 use crate::loader::host::{HostEvent, InboundEvent, Instance, Log};
 use crate::outbound::Echoes;
+use crate::telemetry::logs;
 use im_bridge_plugin_api::abi;
-use std::fmt::Write as _;
 use std::sync::Arc;
+use tracing::Level;
 
 /// See the front page.
 pub struct AccountOutlet {
@@ -79,23 +80,15 @@ impl Outlet for AccountOutlet {
 impl AccountOutlet {
     /// A line of the adapter's in the bridge's log.
     fn log(&self, log: &Log) {
-        let mut fields = String::new();
-        for (key, value) in log.fields() {
-            let _ = write!(
-                fields,
-                "{}{key}={value}",
-                if fields.is_empty() { "" } else { " " }
-            );
-        }
-        let fields = Some(fields).filter(|fields| !fields.is_empty());
-        let (account, part, text) = (&self.face.account, log.target(), log.message());
-        match log.level {
-            abi::LogLevel::ERROR => tracing::error!(%account, part, fields, "{text}"),
-            abi::LogLevel::WARN => tracing::warn!(%account, part, fields, "{text}"),
-            abi::LogLevel::INFO => tracing::info!(%account, part, fields, "{text}"),
-            abi::LogLevel::DEBUG => tracing::debug!(%account, part, fields, "{text}"),
-            _ => tracing::trace!(%account, part, fields, "{text}"),
-        }
+        let level = match log.level {
+            abi::LogLevel::ERROR => Level::ERROR,
+            abi::LogLevel::WARN => Level::WARN,
+            abi::LogLevel::INFO => Level::INFO,
+            abi::LogLevel::DEBUG => Level::DEBUG,
+            _ => Level::TRACE,
+        };
+        let account = &self.face.account;
+        logs::of_adapter(level, account, log.target(), log.message(), log.fields());
         if log.dropped_before > 0 {
             self.figures
                 .log_dropped(&account.provider, log.dropped_before);

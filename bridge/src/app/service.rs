@@ -95,7 +95,12 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
     let parts = Arc::new(Parts::default());
     let beating = Beating::start(Arc::clone(&parts.health));
     // The listener's own keys need no plugins; whatever is wrong beside them is told with everything else below.
-    let (early, _admin, registry) = listen(&origins, &parts)?;
+    let Early {
+        config: early,
+        _admin,
+        _lines,
+        registry,
+    } = listen(&origins, &parts)?;
     let starting = start(origins, &parts, &registry);
     let mut running = tokio::select! {
         biased;
@@ -110,10 +115,14 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
 }
 
 /// What cannot wait for plugins: logs and probes.
-fn listen(
-    origins: &Origins,
-    parts: &Arc<Parts>,
-) -> Result<(Config, Admin, Registry), ServiceError> {
+struct Early {
+    config: Config,
+    registry: Registry,
+    _admin: Admin,
+    _lines: Option<logs::Guard>,
+}
+
+fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> {
     let early = match config::load(origins, |_| Vec::new()) {
         Ok(loaded) => loaded.config,
         Err(mistaken) => {
@@ -122,8 +131,11 @@ fn listen(
             return Err(ServiceError::Config(whole.err().unwrap_or(mistaken)));
         }
     };
-    logs::install(&early.telemetry.logs);
+    let lines = logs::install(&early.telemetry.logs);
     let registry = Registry::default();
+    if let Some(lines) = &lines {
+        registry.add(lines.figures());
+    }
     registry.add(parts);
     let report = {
         let parts = Arc::clone(parts);
@@ -136,7 +148,12 @@ fn listen(
         admin = %admin.address(),
         "im-bridge starts"
     );
-    Ok((early, admin, registry))
+    Ok(Early {
+        config: early,
+        registry,
+        _admin: admin,
+        _lines: lines,
+    })
 }
 
 async fn start(

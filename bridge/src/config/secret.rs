@@ -2,6 +2,7 @@
 //!
 //! A secret cannot be printed, serialised or compared by accident, and its bytes are overwritten when it goes.
 
+use crate::telemetry::redact;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -95,7 +96,7 @@ impl SecretError {
 }
 
 impl Reference {
-    /// Reads the secret; `path` is the key that refers to it, for messages.
+    /// Reads the secret; `path` is the key that refers to it, for messages. From now on no line of the log can show it.
     pub fn resolve(&self, path: &str) -> Result<Secret, SecretError> {
         let (path, reference) = (path.to_owned(), self.clone());
         let text = match self {
@@ -129,6 +130,7 @@ impl Reference {
         if text.is_empty() {
             return Err(SecretError::Empty { path, reference });
         }
+        redact::learn(&text);
         Ok(Secret::from(text))
     }
 }

@@ -323,13 +323,29 @@ pub struct Telemetry {
 }
 
 /// `[telemetry.logs]`
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logs {
     /// Least important level that is written.
     pub level: LogLevel,
     /// Form of a line.
     pub format: LogFormat,
+    /// Lines of one kind within a minute, before they become one a minute that counts the others; 0: all.
+    #[schemars(range(min = 0, max = 1000))]
+    pub repeats_per_minute: u32,
+    /// Levels by the beginning of a target's name, as "im_bridge::bus" or "plugin.sim".
+    pub targets: BTreeMap<String, LogLevel>,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::default(),
+            format: LogFormat::default(),
+            repeats_per_minute: 5,
+            targets: BTreeMap::new(),
+        }
+    }
 }
 
 /// Level of a log line.

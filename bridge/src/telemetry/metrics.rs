@@ -77,6 +77,9 @@ metrics! {
     PluginLogDroppedTotal = "plugin_log_dropped_total" Counter ["provider"] "Log records above the limit.";
     NatsConnected = "nats_connected" Gauge ["connection"] "The connection stands.";
     LeasesHeld = "leases_held" Gauge [] "Shards that this replica owns.";
+    TelemetryDroppedTotal = "telemetry_dropped_total" Counter ["signal", "reason"] "Spans, values and lines that were lost.";
+    TelemetryQueue = "telemetry_queue" Gauge ["signal"] "Waiting to be written or sent.";
+    LogSuppressedTotal = "log_suppressed_total" Counter ["level"] "Lines left out because they repeat others.";
     BuildInfo = "build_info" Gauge ["version", "abi"] "The running version.";
     Ready = "ready" Gauge [] "As /readyz says.";
     ConfigReloadsTotal = "config_reloads_total" Counter ["outcome"] "Reloads of the configuration.";

@@ -10,6 +10,7 @@ pub mod histogram;
 pub mod logs;
 pub mod metrics;
 pub mod per_provider;
+pub mod redact;
 
 pub use exposition::Exposition;
 pub use histogram::Histogram;

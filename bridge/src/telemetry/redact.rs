@@ -1,0 +1,229 @@
+//! Takes secrets out of texts on their way to a log line, a span or a status document.
+//!
+//! It promises that a secret which the bridge resolved, or an adapter stored as one, does not come through: neither as it is,
+//! nor percent-encoded, nor within base64. What follows a match goes, too, up to the end of the word. Texts without a secret
+//! are handed back as they are, without a copy.
+//!
+//! A secret is known by the beginnings of its parts: a cookie is a secret of many values, and it is one of these that a
+//! provider's error text repeats. The secret itself is not kept.
+//!
+//! Not here: `config::secret::Secret`, which has no printable form in the first place; what is said, and where.
+
+mod patterns;
+
+use aho_corasick::AhoCorasick;
+use std::borrow::Cow;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+/// What stands in a secret's place.
+pub const REDACTED: &str = "[redacted]";
+
+/// Parts of secrets that are known at once: some hundred of each of hundred accounts. The oldest is forgotten first: it is
+/// the token that was replaced longest ago.
+const PARTS_MAX: usize = 16 << 10;
+
+/// Parts are looked for by three automata, young, older and oldest, so that a new one does not cost making all anew: an
+/// automaton with more parts than this is merged into the next.
+const YOUNG_MAX: usize = 64;
+const OLDER_MAX: usize = 1024;
+
+/// Names of fields whose values are secrets, whatever they are. Compared with a field's whole name and its last word.
+const SECRET_NAMES: [&str; 9] = [
+    "token",
+    "cookie",
+    "password",
+    "secret",
+    "authorization",
+    "sign",
+    "signature",
+    "set_cookie",
+    "cookies",
+];
+
+static GLOBAL: LazyLock<Redactor> = LazyLock::new(Redactor::default);
+
+/// From now on this text comes through nowhere in the process.
+pub fn learn(secret: &str) {
+    GLOBAL.learn(secret);
+}
+
+/// The text without what is known as secret, and its addresses without user and query.
+pub fn redact(text: &str) -> Cow<'_, str> {
+    GLOBAL.redact(text)
+}
+
+/// The value of a field of this name is never shown.
+pub fn is_secret_name(name: &str) -> bool {
+    let is = |word: &str| {
+        SECRET_NAMES
+            .iter()
+            .any(|secret| word.eq_ignore_ascii_case(secret))
+    };
+    let last = name.rsplit(['_', '-', '.', ' ']).next().unwrap_or(name);
+    let last_hump = last
+        .rfind(|c: char| c.is_ascii_uppercase())
+        .map_or(last, |at| &last[at..]);
+    is(&name.replace(['-', '.'], "_")) || is(last) || is(last_hump)
+}
+
+/// Knows secrets, and takes them out.
+#[derive(Default)]
+pub struct Redactor {
+    parts: Mutex<Parts>,
+    /// Of the oldest parts, of those between, of the young ones.
+    automata: RwLock<Arc<[Option<AhoCorasick>; 3]>>,
+    /// There are parts that no automaton knows yet: it is made by whoever needs it, so that a thousand accounts that begin
+    /// cost one.
+    is_behind: AtomicBool,
+}
+
+#[derive(Default)]
+struct Parts {
+    by_age: VecDeque<Box<[u8]>>,
+    known: HashSet<Box<[u8]>>,
+    /// So many are in the first automaton, so many in the first two.
+    settled: [usize; 2],
+}
+
+impl Redactor {
+    pub fn learn(&self, secret: &str) {
+        let mut parts = self.lock();
+        for part in patterns::parts(secret) {
+            let part: Box<[u8]> = part.into();
+            if parts.known.insert(part.clone()) {
+                parts.by_age.push_back(part);
+                self.is_behind.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn automata(&self) -> Arc<[Option<AhoCorasick>; 3]> {
+        if self.is_behind.load(Ordering::Acquire) {
+            let mut parts = self.lock();
+            // Under the lock: whoever else comes now finds it done, or waits for it.
+            if self.is_behind.swap(false, Ordering::AcqRel) {
+                let former = Arc::clone(&self.read());
+                let automata = Arc::new(parts.automata(&former));
+                *self
+                    .automata
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = automata;
+            }
+        }
+        Arc::clone(&self.read())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Arc<[Option<AhoCorasick>; 3]>> {
+        self.automata.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let automata = self.automata();
+        let mut spans: Vec<(usize, usize)> = automata
+            .iter()
+            .flatten()
+            .flat_map(|automaton| automaton.find_iter(text))
+            .map(|found| (found.start(), word_end(text, found.end())))
+            .collect();
+        spans.sort_unstable();
+        // The characters around a pattern within base64 are ASCII, and so is all of a pattern but that of a raw secret,
+        // whose beginning may end within a character: then the whole of it goes.
+        let mut out = Cow::Borrowed(text);
+        if !spans.is_empty() {
+            let mut without = String::with_capacity(text.len());
+            let mut at = 0;
+            for (start, end) in spans {
+                let start = (0..=start)
+                    .rev()
+                    .find(|at| text.is_char_boundary(*at))
+                    .unwrap_or(0);
+                if start >= at {
+                    without.push_str(&text[at..start]);
+                    without.push_str(REDACTED);
+                }
+                at = at.max(end);
+            }
+            without.push_str(&text[at..]);
+            out = Cow::Owned(without);
+        }
+        match without_url_secrets(&out) {
+            Some(cut) => Cow::Owned(cut),
+            None => out,
+        }
+    }
+}
+
+impl Parts {
+    /// Takes up what came since the last time.
+    fn automata(&mut self, former: &[Option<AhoCorasick>; 3]) -> [Option<AhoCorasick>; 3] {
+        let [mut oldest, mut older, _] = former.clone();
+        let [first, second] = self.settled;
+        let count = self.by_age.len();
+        if count - first > OLDER_MAX {
+            let too_many = count.saturating_sub(PARTS_MAX);
+            for part in self.by_age.drain(..too_many) {
+                self.known.remove(&part);
+            }
+            self.settled = [self.by_age.len(); 2];
+            oldest = patterns::automaton(self.by_age.iter());
+            older = None;
+        } else if count - second > YOUNG_MAX {
+            self.settled = [first, count];
+            older = patterns::automaton(self.by_age.range(first..));
+        }
+        let young = patterns::automaton(self.by_age.range(self.settled[1]..));
+        [oldest, older, young]
+    }
+}
+
+/// Where the word that goes on at `from` ends.
+fn word_end(text: &str, from: usize) -> usize {
+    let from = (from..=text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(text.len());
+    let rest = &text[from..];
+    from + rest.find(ends_a_word).unwrap_or(rest.len())
+}
+
+fn ends_a_word(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || r#""'`<>,;&()[]{}|\"#.contains(c)
+}
+
+/// Addresses without their user part and their query; none if there is nothing to cut.
+fn without_url_secrets(text: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut done = 0;
+    let mut from = 0;
+    while let Some(found) = text[from..].find("://") {
+        let authority = from + found + 3;
+        let rest = &text[authority..];
+        // A query may hold what ends a word elsewhere; an address in a text ends at a blank or a quote.
+        let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'`<>".contains(c);
+        let end = authority + rest.find(ends).unwrap_or(rest.len());
+        let url = &text[authority..end];
+        let path = url.find(['/', '?', '#']).unwrap_or(url.len());
+        if let Some(user) = url[..path].rfind('@') {
+            out.push_str(&text[done..authority]);
+            done = authority + user + 1;
+        }
+        if let Some(query) = url.find('?') {
+            out.push_str(&text[done..authority + query]);
+            done = end;
+        }
+        from = end;
+    }
+    if done == 0 {
+        return None;
+    }
+    out.push_str(&text[done..]);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests;
