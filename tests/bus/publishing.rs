@@ -164,7 +164,7 @@ async fn a_stream_that_is_missing_is_told_and_waited_for() {
         status
             .troubles
             .iter()
-            .any(|(stream, trouble, _)| &**stream == "IM_EVT" && *trouble == Trouble::NoStream)
+            .any(|it| &*it.stream == "IM_EVT" && it.trouble == Trouble::NoStream)
             .then_some(())
     })
     .await;
@@ -192,7 +192,7 @@ async fn a_full_stream_is_waited_for() {
         status
             .troubles
             .iter()
-            .any(|(_, trouble, _)| *trouble == Trouble::Full)
+            .any(|it| it.trouble == Trouble::Full)
             .then_some(())
     })
     .await;

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// First words of codes that are not in the event model.
-const GROUPS: [&str; 10] = [
+const GROUPS: [&str; 11] = [
     "account_",
     "admin_",
     "bridge_",
+    "bus_",
     "config_",
     "demo_",
     "internal_",

@@ -197,7 +197,7 @@ async fn a_full_stream_that_stops_is_waited_for_and_everything_is_stored_after_a
         let troubles = world.acks.status().troubles;
         troubles
             .iter()
-            .any(|(_, trouble, _)| *trouble == Trouble::Full)
+            .any(|it| it.trouble == Trouble::Full)
             .then_some(())
     })
     .await;

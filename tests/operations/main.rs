@@ -3,6 +3,7 @@
 
 mod control;
 mod flow;
+mod full;
 mod life;
 mod outcomes;
 mod reload;

@@ -31,6 +31,7 @@ mod shutdown;
 mod signals;
 mod signs;
 mod status;
+mod troubles;
 
 pub use service::{ServiceError, run};
 pub use shutdown::End;

@@ -17,6 +17,7 @@ use super::reload::{Follower, Reloader};
 use super::settings::{self, SealsError};
 use super::shutdown::{self, End};
 use super::signals::{Asked, Signals};
+use super::troubles::Troubles;
 use crate::admin::{Admin, AdminError, Check, Health};
 use crate::bus::connect::ConnectError;
 use crate::bus::provision::{ProvisionError, provision};
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often health is looked at; the liveness probe wants a beat within ten seconds.
 const BEAT: Duration = Duration::from_secs(1);
@@ -222,6 +223,7 @@ async fn start(
         wishes,
         follower,
         holdings: BTreeMap::new(),
+        troubles: Troubles::default(),
         _tasks: tasks,
     })
 }
@@ -320,6 +322,7 @@ pub(super) struct Running {
     health: Arc<Health>,
     plan: watch::Receiver<Arc<Plan>>,
     wishes: watch::Sender<crate::bus::shards::Wishes>,
+    troubles: Troubles,
     /// Answer questions to the replica; end with it.
     _tasks: JoinSet<()>,
 }
@@ -397,7 +400,7 @@ impl Running {
         }
     }
 
-    fn look(&self) {
+    fn look(&mut self) {
         let bus = &self.base.bus;
         let holds = match (bus.data.is_connected(), bus.control.is_connected()) {
             (true, true) => Ok(()),
@@ -429,6 +432,10 @@ impl Running {
         if let Some(code) = self.follower.refused() {
             warnings.push(("reload".to_owned(), format!("refused: {code}")));
         }
+        let troubles = self
+            .troubles
+            .look(&self.base.acks.status().troubles, Instant::now());
+        warnings.extend(troubles.into_iter().map(|text| ("bus".to_owned(), text)));
         self.health.set_warnings(warnings);
     }
 }

@@ -5,7 +5,6 @@
 use super::base::{Base, Listed};
 use super::figures::Parts;
 use super::plan::Plan;
-use crate::bus::ack::Trouble;
 use im_bridge_sdk::model::Durable;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -64,14 +63,13 @@ fn nats(base: &Base) -> Value {
     let troubles: Vec<Value> = acks
         .troubles
         .iter()
-        .map(|(stream, trouble, since)| {
-            let code = match trouble {
-                Trouble::Full => "bus_full",
-                Trouble::Unavailable => "nats_unreachable",
-                Trouble::NoStream => "nats_object_missing",
-                Trouble::Forbidden => "nats_permission",
-            };
-            json!({ "stream": &**stream, "code": code, "for_s": since.as_secs() })
+        .map(|it| {
+            json!({
+                "stream": &*it.stream,
+                "code": it.code(),
+                "text": it.to_string(),
+                "for_s": it.lasts.as_secs(),
+            })
         })
         .collect();
     json!({

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use table::ODD_ERRORS_MAX;
@@ -108,15 +109,74 @@ pub enum Trouble {
 }
 
 /// A stream that nobody answers for after this long does not exist (`nats_object_missing`).
-pub const MISSING_AFTER: Duration = Duration::from_secs(30);
+const MISSING_AFTER: Duration = Duration::from_secs(30);
+/// An election takes some seconds and mends itself.
+const LASTING_AFTER: Duration = Duration::from_secs(10);
+
+/// What keeps a stream from storing, and since when.
+#[derive(Clone, Debug)]
+pub struct Troubled {
+    pub stream: Arc<str>,
+    /// Of one message that waits for it.
+    pub subject: Subject,
+    pub trouble: Trouble,
+    pub lasts: Duration,
+}
+
+impl Troubled {
+    /// Section in `docs/errors.md`.
+    pub fn code(&self) -> &'static str {
+        match self.trouble {
+            Trouble::Full => "bus_full",
+            Trouble::Forbidden => "nats_permission",
+            Trouble::NoStream if self.lasts >= MISSING_AFTER => "nats_object_missing",
+            Trouble::NoStream | Trouble::Unavailable => "nats_unreachable",
+        }
+    }
+
+    /// Whether a person has to hear of it: what passes by itself has not passed.
+    pub fn is_lasting(&self) -> bool {
+        match self.trouble {
+            Trouble::Full | Trouble::Forbidden => true,
+            Trouble::NoStream => self.lasts >= MISSING_AFTER,
+            Trouble::Unavailable => self.lasts >= LASTING_AFTER,
+        }
+    }
+}
+
+impl fmt::Display for Troubled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            stream, subject, ..
+        } = self;
+        match self.code() {
+            "bus_full" => write!(
+                f,
+                "stream {stream} is full and takes nothing more; raise its max_mib or purge what was read"
+            ),
+            "nats_permission" => write!(
+                f,
+                "NATS forbids publishing to {subject}; see im-bridge streams permissions"
+            ),
+            "nats_object_missing" => write!(
+                f,
+                "stream {stream} does not exist; run im-bridge streams apply"
+            ),
+            _ => write!(
+                f,
+                "stream {stream} stores nothing; see whether its servers run"
+            ),
+        }
+    }
+}
 
 /// The table at this moment.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub in_flight: usize,
     pub resends: u64,
-    /// By stream: what is wrong and for how long.
-    pub troubles: Vec<(Arc<str>, Trouble, Duration)>,
+    /// Each stream that gives trouble.
+    pub troubles: Vec<Troubled>,
 }
 
 /// Resolves when the message is stored or never will be. Dropping it does not take the message back.
@@ -240,11 +300,7 @@ impl AckTable {
         Status {
             in_flight: table.len(),
             resends: table.resends,
-            troubles: table
-                .troubles()
-                .into_iter()
-                .map(|(stream, trouble, since)| (stream, trouble, now.duration_since(since)))
-                .collect(),
+            troubles: table.troubles(now),
         }
     }
 }

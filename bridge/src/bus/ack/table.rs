@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no socket. Invariant: a slot is freed exactly once, with its outcome; guarded by the tests below.
 
-use super::{Acked, Outgoing, Refusal, Trouble};
+use super::{Acked, Outgoing, Refusal, Trouble, Troubled};
 use crate::bus::api::{ServerError, number};
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,20 +253,25 @@ impl Table {
         }
     }
 
-    /// Streams that give trouble, each with its worst and since when.
-    pub(super) fn troubles(&self) -> Vec<(Arc<str>, Trouble, Instant)> {
-        let mut found: Vec<(Arc<str>, Trouble, Instant)> = Vec::new();
+    /// Streams that give trouble, each with what and since when.
+    pub(super) fn troubles(&self, now: Instant) -> Vec<Troubled> {
+        let mut found: Vec<Troubled> = Vec::new();
         for in_flight in self.slots.iter().filter_map(|slot| slot.in_flight.as_ref()) {
             let Some((trouble, since)) = in_flight.trouble else {
                 continue;
             };
-            let name = &in_flight.message.stream.name;
+            let (stream, lasts) = (&in_flight.message.stream.name, now.duration_since(since));
             match found
                 .iter_mut()
-                .find(|(other, what, _)| other == name && *what == trouble)
+                .find(|other| other.stream == *stream && other.trouble == trouble)
             {
-                Some((_, _, first)) => *first = (*first).min(since),
-                None => found.push((Arc::clone(name), trouble, since)),
+                Some(known) => known.lasts = known.lasts.max(lasts),
+                None => found.push(Troubled {
+                    stream: Arc::clone(stream),
+                    subject: in_flight.message.subject.clone(),
+                    trouble,
+                    lasts,
+                }),
             }
         }
         found

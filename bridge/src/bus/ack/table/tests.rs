@@ -149,7 +149,7 @@ fn transient_errors_are_tried_for_ever_with_pauses() {
         assert_eq!(bench.due(now), ["a"], "round {round}");
     }
     assert_eq!(acked.try_recv(), Err(TryRecvError::Empty));
-    assert_eq!(bench.table.troubles().len(), 1);
+    assert_eq!(bench.table.troubles(bench.start).len(), 1);
 }
 
 #[test]
@@ -199,7 +199,11 @@ fn what_the_server_forbids_is_told_by_subject() {
     let _b = bench.publish("b", &Hold::forever());
     let text = "Permissions Violation for Publish to \"s.a\"";
     bench.table.denied(text, bench.start);
-    let troubles = bench.table.troubles();
+    let troubles = bench.table.troubles(bench.start);
     assert_eq!(troubles.len(), 1);
-    assert_eq!(troubles[0].1, Trouble::Forbidden);
+    assert_eq!(troubles[0].trouble, Trouble::Forbidden);
+    assert_eq!(
+        troubles[0].to_string(),
+        "NATS forbids publishing to s.a; see im-bridge streams permissions"
+    );
 }
