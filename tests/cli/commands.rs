@@ -320,7 +320,7 @@ async fn status_shows_who_holds_what_and_what_waits() {
         .done();
     let status = world.run(&["status"]).await.done().data;
     assert!(
-        status.contains("replica  host-00000001  0.1.0  1 shards  sim\n"),
+        status.contains("replica  host-00000001  0.1.0  does not answer  1 shards  sim\n"),
         "{status}"
     );
     assert!(status.contains("waiting  sim/demo  1\n"), "{status}");

@@ -2,7 +2,7 @@
 //!
 //! Client commands meet a real NATS, on which the test writes and answers as a bridge would.
 //!
-//! Not here: the commands against a running bridge (`operations`), plugin files (`loader`).
+//! Not here: the service itself (`operations`), plugin files (`loader`).
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod check;
@@ -13,6 +13,7 @@ mod dead_letters;
 mod errors;
 mod golden;
 mod roles;
+mod running;
 mod tap;
 mod world;
 

@@ -5,6 +5,7 @@ mod control;
 mod flow;
 mod full;
 mod life;
+mod lookout;
 mod outcomes;
 mod reload;
 mod replicas;

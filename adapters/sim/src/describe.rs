@@ -26,6 +26,8 @@ pub fn describe() -> Description {
             ack: InboundAck::Each,
             window_events: u16::try_from(HELD_MAX).ok(),
         })
+        // Ten times what it waits for an acknowledgement, unless configured otherwise.
+        .repeats_for_s(300)
         .verify()
         .webhook()
         .example(json!({ "users": 3, "rooms": 2, "rate_per_s": 2.0 }))

@@ -50,18 +50,19 @@ fn answer(asked: &Asked, base: &Weak<Base>, parts: &Parts) -> Value {
         }
         Endpoint::Accounts => {
             let Page { offset } = serde_json::from_slice(asked.payload()).unwrap_or_default();
-            let all = base
-                .upgrade()
-                .map(|base| base.directory.all())
-                .unwrap_or_default();
+            let Some(base) = base.upgrade() else {
+                return json!({ "instance": null, "accounts": [], "next_offset": null });
+            };
+            let all = base.directory.all();
             let page: Vec<Value> = all
                 .iter()
                 .skip(offset)
                 .take(PAGE)
-                .map(status::account)
+                .map(|listed| status::account(listed, &base))
                 .collect();
             let next = (offset + page.len() < all.len()).then_some(offset + page.len());
-            json!({ "accounts": page, "next_offset": next })
+            let instance = base.shards.owner().as_str();
+            json!({ "instance": instance, "accounts": page, "next_offset": next })
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::face::Face;
 use super::figures::Figures;
+use super::lookout::Lookout;
 use crate::account::seal::Seals;
 use crate::bus::shards::Shards;
 use crate::bus::{Account, AckTable, Bus, Shard};
@@ -23,6 +24,7 @@ pub struct Base {
     pub hooks: Arc<dyn Hooks>,
     pub directory: Arc<Directory>,
     pub figures: Arc<Figures>,
+    pub lookout: Lookout,
 }
 
 /// An owned account, and where its commands wait.

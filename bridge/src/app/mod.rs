@@ -6,7 +6,8 @@
 //!
 //! Reading order: `service` (start and main loop), `plan` with `plugins` and `load` (what is wanted), `owner` (a held
 //! shard), `owned` (an account in it), `face`, `signs` and `outlet` (what it says), `documents` (what is published of it),
-//! `liveness`, `logins`, `control`, `reload`, `shutdown`; `status`, `figures` and `ask` tell others.
+//! `liveness`, `logins`, `control`, `reload`, `shutdown`; `lookout` and `holds` see to what is around them; `status`,
+//! `figures` and `ask` tell others.
 //!
 //! Not here: leases (`bus::shards`), one instance's life (`account`), events (`inbound`), commands (`outbound`).
 
@@ -16,9 +17,11 @@ mod control;
 mod documents;
 mod face;
 mod figures;
+pub(crate) mod holds;
 mod liveness;
 mod load;
 mod logins;
+pub(crate) mod lookout;
 mod outlet;
 mod owned;
 mod owner;

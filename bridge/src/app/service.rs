@@ -8,7 +8,9 @@
 
 use super::base::Base;
 use super::figures::{Figures, Parts};
+use super::holds::Holds;
 use super::load::{self, Read};
+use super::lookout::{self, Lookout};
 use super::owned::IN_PEACE;
 use super::owner::Holding;
 use super::plan::Plan;
@@ -22,7 +24,8 @@ use crate::admin::{Admin, AdminError, Check, Health};
 use crate::bus::connect::ConnectError;
 use crate::bus::provision::{ProvisionError, provision};
 use crate::bus::shards::{Keeper, ShardEvent, Shards, ShardsError};
-use crate::bus::{AckTable, Bus, Shard};
+use crate::bus::survey::Survey;
+use crate::bus::{AckTable, Bus, Provider, Shard};
 use crate::config::secret::SecretError;
 use crate::config::types::{Config, LogLevel};
 use crate::config::{self, Mistaken, Origins};
@@ -196,6 +199,8 @@ async fn start(
     let version = env!("CARGO_PKG_VERSION");
     let lease = settings::shards(&config.nats);
     let (keeper, shards, events) = Keeper::new(&bus, version, lease, wishes.subscribe());
+    let survey = Survey::take(bus.control.api(), &bus.subjects).await;
+    let lookout = Lookout::new(bus.subjects.root(), survey.unwrap_or_default());
     let base = Arc::new(Base {
         inbound: inbound::Gateway::new(&bus, &acks, &limits),
         outbound: outbound::Gateway::new(&bus, &acks, &limits),
@@ -204,6 +209,7 @@ async fn start(
         hooks: Arc::new(Level(config.telemetry.logs.level)),
         directory: Arc::default(),
         figures: Arc::new(Figures::default()),
+        lookout,
         shards,
         acks,
         bus,
@@ -214,6 +220,9 @@ async fn start(
     let mut tasks = JoinSet::new();
     let follower = Follower::start(reloader, Arc::clone(&base.figures));
     super::ask::serve(&base, parts, &mut tasks).await;
+    tasks.spawn(lookout::watch(Arc::downgrade(&base), plan.clone()));
+    let mut promises = Promises::default();
+    promises.tell(&plan.borrow(), &base.lookout);
     Ok(Running {
         keeper: tokio::spawn(keeper.run()),
         base,
@@ -224,6 +233,7 @@ async fn start(
         follower,
         holdings: BTreeMap::new(),
         troubles: Troubles::default(),
+        promises,
         _tasks: tasks,
     })
 }
@@ -276,6 +286,36 @@ fn set_plugins(health: &Health, plan: &Plan) {
     health.set(Check::Plugins, holds);
 }
 
+/// What was last said to hold, by provider.
+#[derive(Default)]
+struct Promises(BTreeMap<Provider, Holds>);
+
+impl Promises {
+    /// A line for each provider with accounts, where it is not what was said before.
+    fn tell(&mut self, plan: &Plan, lookout: &Lookout) {
+        for (provider, adapter) in &plan.plugins.adapters {
+            let of = plan.accounts.values();
+            let accounts = of
+                .filter(|wanted| wanted.part.enabled && wanted.account.provider == *provider)
+                .count();
+            let guarantees = serde_json::from_value(adapter.capabilities()["guarantees"].clone());
+            let (1.., Ok(guarantees)) = (accounts, guarantees) else {
+                continue;
+            };
+            let holds = lookout.holds(&guarantees);
+            if self.0.get(provider) != Some(&holds) {
+                let Holds {
+                    incoming,
+                    outgoing,
+                    bus,
+                } = &holds;
+                tracing::info!(%provider, accounts, "in" = incoming, out = outgoing, bus, "what holds");
+                self.0.insert(provider.clone(), holds);
+            }
+        }
+    }
+}
+
 /// What adapters may say in the log.
 struct Level(LogLevel);
 
@@ -323,6 +363,7 @@ pub(super) struct Running {
     plan: watch::Receiver<Arc<Plan>>,
     wishes: watch::Sender<crate::bus::shards::Wishes>,
     troubles: Troubles,
+    promises: Promises,
     /// Answer questions to the replica; end with it.
     _tasks: JoinSet<()>,
 }
@@ -354,6 +395,7 @@ impl Running {
                     }
                     let plan = Arc::clone(&plan.borrow_and_update());
                     set_plugins(&self.health, &plan);
+                    self.promises.tell(&plan, &self.base.lookout);
                     self.wishes.send_if_modified(|wishes| {
                         let new = plan.wishes();
                         let is_new = *wishes != new;
@@ -436,6 +478,9 @@ impl Running {
             .troubles
             .look(&self.base.acks.status().troubles, Instant::now());
         warnings.extend(troubles.into_iter().map(|text| ("bus".to_owned(), text)));
+        for finding in self.base.lookout.findings() {
+            warnings.push((finding.code.to_owned(), finding.text));
+        }
         self.health.set_warnings(warnings);
     }
 }

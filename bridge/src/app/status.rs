@@ -23,8 +23,10 @@ impl Parts {
             "nats": base.as_deref().map(nats),
             "plugins": plan.as_deref().map(plugins),
             "accounts": base.as_deref().map(|base| {
-                base.directory.all().iter().map(account).collect::<Vec<_>>()
+                let all = base.directory.all();
+                all.iter().map(|listed| account(listed, base)).collect::<Vec<_>>()
             }),
+            "findings": base.as_deref().map(|base| base.lookout.findings()),
             "waiting": plan.zip(base).map(|(plan, base)| waiting(&plan, &base)),
         })
     }
@@ -72,12 +74,29 @@ fn nats(base: &Base) -> Value {
             })
         })
         .collect();
+    let survey = base.lookout.survey();
+    let objects: Vec<Value> = survey
+        .objects
+        .iter()
+        .map(|object| {
+            json!({
+                "kind": object.kind.as_str(),
+                "name": object.name,
+                "replicas": object.replicas,
+                "storage": object.storage,
+                "messages": object.messages,
+                "bytes": object.bytes,
+                "max_bytes": object.max_bytes,
+            })
+        })
+        .collect();
     json!({
         "server": server.server_name,
         "version": server.version,
         "connected": { "data": base.bus.data.is_connected(), "control": base.bus.control.is_connected() },
         "publishes_in_flight": acks.in_flight,
         "troubles": troubles,
+        "objects": objects,
     })
 }
 
@@ -106,15 +125,18 @@ fn plugins(plan: &Plan) -> Value {
 }
 
 /// One owned account.
-pub fn account(listed: &Listed) -> Value {
+pub fn account(listed: &Listed, base: &Base) -> Value {
     let face = &listed.face;
     let credits = face.instance().map(|instance| instance.credits());
     let outbound = listed.outbound.as_ref();
+    let capabilities = face.capability_document();
+    let holds = capabilities.map(|it| base.lookout.holds(&it.capabilities.guarantees));
     json!({
         "provider": face.account.provider.as_str(),
         "account": face.account.alias.as_str(),
         "shard": listed.shard.number(),
         "state": *face.state(),
+        "holds": holds,
         "last_frame_at": face.signs.last_frame(),
         "last_event_at": face.signs.last_event(),
         "events_unsettled": credits.map_or(0, |credits| credits.held_events),

@@ -8,6 +8,7 @@ use async_nats::{HeaderMap, Subject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use im_bridge_sdk::model::Time;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -263,6 +264,9 @@ pub struct StreamInfo {
     pub state: StreamState,
     #[serde(default)]
     pub cluster: Option<ClusterInfo>,
+    /// When the server made this answer.
+    #[serde(default)]
+    pub ts: Option<Time>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -27,6 +27,7 @@ pub mod service;
 pub mod shard;
 pub mod shards;
 pub mod subjects;
+pub mod survey;
 pub mod tail;
 pub mod token;
 pub mod watch;

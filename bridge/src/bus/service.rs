@@ -39,6 +39,11 @@ impl Endpoint {
             Self::Accounts => "accounts",
         }
     }
+
+    /// The last token of its subject.
+    pub fn action(self) -> Action {
+        self.as_str().parse().expect("both names are tokens")
+    }
 }
 
 /// A question to this replica.
@@ -94,12 +99,11 @@ impl Service {
         let (asked, questions) = mpsc::channel(WAITING);
         let mut endpoints = JoinSet::new();
         for endpoint in Endpoint::ALL {
-            let action: Action = endpoint.as_str().parse().expect("both names are tokens");
             let requests = service
                 .endpoint_builder()
                 .name(endpoint.as_str())
                 .queue_group(&instance)
-                .add(bus.subjects.service(&action).to_string())
+                .add(bus.subjects.service(&endpoint.action()).to_string())
                 .await
                 .map_err(failed)?;
             endpoints.spawn(pump(endpoint, requests, asked.clone()));

@@ -8,10 +8,15 @@ use super::failure::{Exit, Failure};
 use super::globals::Globals;
 use super::output::Output;
 use super::{parse, usage_error};
+use crate::app::{self, holds::Holds};
 use crate::bus::Account;
 use crate::bus::replies::AskError;
+use crate::bus::survey::Survey;
 use im_bridge_sdk::model::ControlVerb;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -134,58 +139,132 @@ pub(super) fn run(
     })
 }
 
+/// What `account list` prints with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct List {
+    accounts: Vec<Row>,
+}
+
+/// One account: its state document, and who holds its lease now. A state may be older than its writer's end.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+pub(super) struct Row {
+    /// As `<provider>/<account>`.
+    pub account: String,
+    /// The replica that holds its lease.
+    pub owner: Option<String>,
+    /// Its state document.
+    pub state: Value,
+    /// Stored commands that are not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+    /// What its owner has in hand at this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+    /// What becomes of its events and commands when something fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Value>,
+}
+
+/// What is on its way.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+pub(super) struct Lag {
+    /// Events that the adapter has said and that are not stored.
+    events_unsettled: u64,
+    /// Commands that wait for their turn.
+    commands_waiting: u64,
+    /// Commands that the adapter works on.
+    commands_in_flight: u64,
+    /// When something last happened at the provider.
+    last_event_at: Option<String>,
+}
+
+impl Row {
+    /// The state, in a word.
+    pub fn word(&self) -> &str {
+        self.state["state"].as_str().unwrap_or("?")
+    }
+
+    /// What its owner says of it.
+    pub fn heard(&mut self, own: &Value) {
+        let count = |name: &str| own[name].as_u64().unwrap_or_default();
+        self.lag = Some(Lag {
+            events_unsettled: count("events_unsettled"),
+            commands_waiting: count("commands_waiting"),
+            commands_in_flight: count("commands_in_flight"),
+            last_event_at: own["last_event_at"].as_str().map(str::to_owned),
+        });
+        self.holds = Some(own["holds"].clone()).filter(|holds| !holds.is_null());
+    }
+}
+
+/// All of them, by name.
+pub(super) fn rows(states: BTreeMap<String, Value>, replicas: &Replicas) -> Vec<Row> {
+    let row = |(name, state): (String, Value)| Row {
+        owner: owner(&name, replicas).map(str::to_owned),
+        account: name,
+        state,
+        waiting: None,
+        lag: None,
+        holds: None,
+    };
+    states.into_iter().map(row).collect()
+}
+
 async fn list(client: &Client, output: &mut Output) -> Result<Exit, Failure> {
     let states = client.states().await?;
-    let replicas = client.replicas().await?;
+    let accounts = rows(states, &client.replicas().await?);
     if output.json {
-        let accounts: Vec<Value> = states
-            .iter()
-            .map(|(name, state)| row(name, state, &replicas))
-            .collect();
-        output.document(&json!({ "accounts": accounts }))?;
+        output.document(&List { accounts })?;
         return Ok(Exit::Done);
     }
-    lines(&states, &replicas, output)?;
-    if states.is_empty() {
+    lines(&accounts, output)?;
+    if accounts.is_empty() {
         output.remark("no bridge has run an account here yet")?;
     }
     Ok(Exit::Done)
 }
 
-/// One account for programs: its state document, and who holds its lease now.
-pub(super) fn row(name: &str, state: &Value, replicas: &Replicas) -> Value {
-    let owner = owner(name, replicas);
-    json!({ "account": name, "owner": owner, "state": state })
-}
-
-/// The replica that holds the account's lease. A state may be older than its writer's end.
-pub(super) fn owner<'r>(name: &str, replicas: &'r Replicas) -> Option<&'r str> {
+/// The replica that holds the account's lease.
+fn owner<'r>(name: &str, replicas: &'r Replicas) -> Option<&'r str> {
     let account = parse::account(name).ok()?;
     replicas.owner(&account).map(|lease| lease.owner.as_str())
 }
 
-pub(super) fn lines(
-    states: &std::collections::BTreeMap<String, Value>,
-    replicas: &Replicas,
-    output: &mut Output,
-) -> io::Result<()> {
-    let width = states
-        .keys()
-        .map(|name| name.chars().count())
-        .max()
-        .unwrap_or_default();
-    for (name, state) in states {
-        let owner = owner(name, replicas).unwrap_or("no owner");
-        let word = state["state"].as_str().unwrap_or("?");
-        let since = state["since"].as_str().unwrap_or_default();
+pub(super) fn lines(rows: &[Row], output: &mut Output) -> io::Result<()> {
+    let width = rows.iter().map(|row| row.account.chars().count()).max();
+    let width = width.unwrap_or_default();
+    for row in rows {
+        let (name, word) = (&row.account, row.word());
+        let owner = row.owner.as_deref().unwrap_or("no owner");
+        let since = row.state["since"].as_str().unwrap_or_default();
         let mut line = format!("{name:<width$}  {word:<18}  {since}  {owner}");
-        if let Some(why) = why(state) {
+        if let Some(lag) = row.lag.as_ref().and_then(Lag::words) {
+            line.push_str(&format!("  {lag}"));
+        }
+        if let Some(why) = why(&row.state) {
             line.push_str("   ");
             line.push_str(&why);
         }
         output.line(line)?;
     }
     Ok(())
+}
+
+impl Lag {
+    /// Nothing, where nothing waits.
+    fn words(&self) -> Option<String> {
+        let counts = [
+            (self.events_unsettled, "events not stored"),
+            (self.commands_waiting, "commands waiting"),
+            (self.commands_in_flight, "commands at work"),
+        ];
+        let words: Vec<String> = counts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
 }
 
 /// Why an account is in its state, and what a person does about it.
@@ -219,14 +298,20 @@ async fn show(account: &Account, client: &Client, output: &mut Output) -> Result
         .await?;
     let replicas = client.replicas().await?;
     let lease = replicas.owner(account);
+    let holds = holds(capabilities.as_ref(), client).await?;
     if output.json {
-        let name = account.to_string();
-        output.document(&json!({
-            "account": name,
-            "state": state,
-            "lease": lease,
-            "capabilities": capabilities,
-        }))?;
+        output.document(&Shown {
+            account: account.to_string(),
+            state,
+            lease: lease.map(|lease| Lease {
+                owner: lease.owner.as_str().to_owned(),
+                started: lease.started,
+                epoch: lease.epoch,
+                since: lease.since,
+            }),
+            capabilities,
+            holds,
+        })?;
         return Ok(Exit::Done);
     }
     let mut fact = |name: &str, value: &Value| match value {
@@ -267,7 +352,53 @@ async fn show(account: &Account, client: &Client, output: &mut Output) -> Result
             fact(&name.replace('_', " "), value)?;
         }
     }
+    if let Some(holds) = holds {
+        fact("holds for events", &holds.incoming.into())?;
+        fact("holds for commands", &holds.outgoing.into())?;
+        fact("holds on NATS", &holds.bus.into())?;
+    }
     Ok(Exit::Done)
+}
+
+/// Computed here from what is there now: it needs no replica.
+async fn holds(capabilities: Option<&Value>, client: &Client) -> Result<Option<Holds>, Failure> {
+    let guarantees = capabilities
+        .map(|can| can["guarantees"].clone())
+        .and_then(|can| serde_json::from_value(can).ok());
+    let Some(guarantees) = guarantees else {
+        return Ok(None);
+    };
+    let survey = Survey::take(client.connection.api(), &client.subjects);
+    // Whoever may read the account's documents only still sees those.
+    let Ok(Ok(survey)) = client.permitted(survey).await else {
+        return Ok(None);
+    };
+    Ok(Some(app::holds::holds(&guarantees, &survey, &client.names)))
+}
+
+/// What `account show` prints with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Shown {
+    account: String,
+    /// Its state document.
+    state: Value,
+    /// Who holds it; null: nobody.
+    lease: Option<Lease>,
+    /// Its capability document; null: it never had an adapter.
+    capabilities: Option<Value>,
+    /// What becomes of its events and commands when something fails.
+    holds: Option<Holds>,
+}
+
+/// Who runs an account.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Lease {
+    owner: String,
+    /// When the owner's process started, Unix ms.
+    started: u64,
+    epoch: u64,
+    /// When it was won, Unix ms.
+    since: u64,
 }
 
 /// How much of what the model has is there, by the levels that adapters give.

@@ -15,6 +15,7 @@ use crate::bus::kv::{Bucket, Entry};
 use crate::bus::members::{LeaseRecord, MemberRecord};
 use crate::bus::objects::{Names, ObjectKind};
 use crate::bus::replies::AskError;
+use crate::bus::service::Endpoint;
 use crate::bus::shard::{SHARDS, Shard};
 use crate::bus::{Account, Subjects};
 use crate::config::secret::SecretError;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// Keys read at the same time: enough to hide the way to the server, little against what it can answer.
 const READ_AT_ONCE: usize = 16;
@@ -148,6 +150,45 @@ impl Client {
                 .ask(subject, headers, payload, within),
         )
         .await
+    }
+
+    /// A question that every replica answers, until so many have or the time is over. Whoever may not ask hears nothing.
+    pub async fn ask_all(
+        &self,
+        endpoint: Endpoint,
+        body: &Value,
+        expected: usize,
+        within: Duration,
+    ) -> Vec<Value> {
+        let client = self.connection.client();
+        let action = endpoint.action();
+        let (subject, inbox) = (self.subjects.service(&action), client.new_inbox());
+        let Ok(mut answers) = client.subscribe(inbox.clone()).await else {
+            return Vec::new();
+        };
+        let body = body.to_string().into();
+        if client
+            .publish_with_reply(subject, inbox, body)
+            .await
+            .is_err()
+        {
+            return Vec::new();
+        }
+        let mut denials = self.connection.denials();
+        let until = Instant::now() + within;
+        let mut all = Vec::new();
+        while all.len() < expected {
+            tokio::select! {
+                answer = timeout_at(until, answers.next()) => match answer {
+                    // Without a body: that nobody is there.
+                    Ok(Some(answer)) if answer.payload.is_empty() => break,
+                    Ok(Some(answer)) => all.extend(serde_json::from_slice::<Value>(&answer.payload)),
+                    Ok(None) | Err(_) => break,
+                },
+                _ = denials.recv() => break,
+            }
+        }
+        all
     }
 
     /// A call of JetStream's API that must succeed.

@@ -1,14 +1,20 @@
-//! `im-bridge status`: replicas, accounts, what waits and what was given up, as the bridge published it.
+//! `im-bridge status`: replicas, accounts, what waits and what was given up.
+//!
+//! What the bridge published says how things are, and the replicas say for themselves how they are: both are asked, so
+//! that one that does not answer is seen.
 
-use super::account;
+use super::account::{self, Row};
 use super::client::{self, Client, Replicas};
 use super::failure::{Exit, Failure};
 use super::globals::Globals;
 use super::output::Output;
 use super::parse;
 use crate::bus::objects::ObjectKind;
+use crate::bus::service::Endpoint;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -17,11 +23,14 @@ use tokio::time::sleep;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// `--wait` is for scripts that have nothing else to do.
 const WAIT_LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A replica answers from what is at hand.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   im-bridge status
+  im-bridge status --watch
   im-bridge status --wait online --timeout 60s   until every account is online; exit 4 if not in time")]
 pub(super) struct Args {
     /// Wait until every account that is not switched off has this state, such as `online`, and an owner.
@@ -35,13 +44,70 @@ pub(super) struct Args {
     watch: bool,
 }
 
-struct Seen {
-    states: BTreeMap<String, Value>,
-    replicas: Replicas,
-    /// Commands that wait, by account.
-    waiting: BTreeMap<String, u64>,
-    /// Dead letters, by kind and account.
-    dead: BTreeMap<String, u64>,
+/// The document of `--json`.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+pub(super) struct Status {
+    /// Address of NATS.
+    nats: String,
+    replicas: Vec<Replica>,
+    /// By name.
+    accounts: Vec<Row>,
+    /// Stored commands that nobody takes, by account.
+    without_owner: Vec<Orphan>,
+    /// What the replicas found and a person should know.
+    findings: Vec<Finding>,
+    /// Dead letters by `evt` or `cmd` and account.
+    dead_letters: BTreeMap<String, u64>,
+}
+
+/// One that runs.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+struct Replica {
+    /// Its name, and what tells this start from others.
+    owner: String,
+    version: String,
+    draining: bool,
+    /// Providers that it has an adapter for.
+    providers: BTreeSet<String>,
+    /// How many it holds.
+    shards: usize,
+    /// Its own word; null: it did not answer.
+    readiness: Option<String>,
+    plugins: Vec<Plugin>,
+    /// Plugin files that it does not use.
+    refused: Vec<Refused>,
+}
+
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+struct Plugin {
+    provider: String,
+    version: String,
+    sha256: String,
+}
+
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+struct Refused {
+    file: String,
+    /// Section in `docs/errors.md`.
+    code: String,
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+struct Finding {
+    /// Section in `docs/errors.md`.
+    code: String,
+    about: String,
+    text: String,
+}
+
+/// Commands for an account that nobody runs.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+struct Orphan {
+    account: String,
+    waiting: u64,
+    /// An account of this name was run before.
+    is_known: bool,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &mut Output) -> Result<Exit, Failure> {
@@ -51,10 +117,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &mut Output) -> Result
             return wait(state, args.timeout, &client, output).await;
         }
         let mut seen = look(&client).await?;
-        print(&seen, &client, output)?;
+        print(&seen, output)?;
         if !args.watch {
             // A bridge that is not there is what the caller wanted to know.
-            return Ok(if seen.replicas.members.is_empty() {
+            return Ok(if seen.replicas.is_empty() {
                 Exit::Unreachable
             } else {
                 Exit::Done
@@ -64,11 +130,11 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &mut Output) -> Result
             output.flush()?;
             sleep(LOOK_EVERY).await;
             let now = look(&client).await?;
-            if now.document(&client) != seen.document(&client) {
+            if now != seen {
                 if !output.json {
                     output.line("")?;
                 }
-                print(&now, &client, output)?;
+                print(&now, output)?;
                 seen = now;
             }
         }
@@ -83,12 +149,12 @@ async fn wait(
 ) -> Result<Exit, Failure> {
     let until = Instant::now() + timeout;
     loop {
-        let others = match look(client).await {
-            Ok(seen) if seen.all_are(state) => {
-                print(&seen, client, output)?;
+        let others = match rows(client).await {
+            Ok(rows) if all_are(&rows, state) => {
+                print(&look(client).await?, output)?;
                 return Ok(Exit::Done);
             }
-            Ok(seen) => seen.others(state),
+            Ok(rows) => others(&rows, state),
             // Nothing there yet: that is what is waited for.
             Err(Failure::Told { code, text, .. }) if code == "nats_object_missing" => text,
             Err(failure) => return Err(failure),
@@ -101,10 +167,53 @@ async fn wait(
     }
 }
 
-async fn look(client: &Client) -> Result<Seen, Failure> {
-    let stored = client
-        .counts(ObjectKind::Stream, &client.names.commands(), ">")
-        .await?;
+/// Accounts as they were published.
+async fn rows(client: &Client) -> Result<Vec<Row>, Failure> {
+    let (states, replicas) = (client.states().await?, client.replicas().await?);
+    Ok(account::rows(states, &replicas))
+}
+
+async fn look(client: &Client) -> Result<Status, Failure> {
+    let waiting = waiting(client).await?;
+    let dead_letters = dead_letters(client).await?;
+    let replicas = client.replicas().await?;
+    let mut accounts = account::rows(client.states().await?, &replicas);
+    let told = Told::ask(client, replicas.members.len()).await;
+    for row in &mut accounts {
+        row.waiting = Some(waiting.get(&row.account).copied().unwrap_or_default());
+        if let Some(own) = told.accounts.get(&row.account) {
+            row.heard(own);
+        }
+    }
+    let without_owner = waiting
+        .into_iter()
+        .filter_map(|(account, waiting)| {
+            let known = accounts.iter().find(|row| row.account == account);
+            // A shard has an owner also where none of its accounts is configured any more.
+            let is_run = known.is_some_and(|row| {
+                row.owner.is_some() && (told.accounts.contains_key(&account) || !told.is_whole)
+            });
+            (!is_run).then_some(Orphan {
+                account,
+                waiting,
+                is_known: known.is_some(),
+            })
+        })
+        .collect();
+    Ok(Status {
+        nats: client.url.clone(),
+        replicas: told.replicas(&replicas),
+        accounts,
+        without_owner,
+        findings: told.findings(),
+        dead_letters,
+    })
+}
+
+/// Commands that wait, by account.
+async fn waiting(client: &Client) -> Result<BTreeMap<String, u64>, Failure> {
+    let name = client.names.commands();
+    let stored = client.counts(ObjectKind::Stream, &name, ">").await?;
     let mut waiting = BTreeMap::new();
     for (subject, count) in &stored {
         // <root>.v1.cmdq.<shard>.<provider>.<account>.<resource>.<action>
@@ -112,9 +221,13 @@ async fn look(client: &Client) -> Result<Seen, Failure> {
             *waiting.entry(format!("{provider}/{alias}")).or_default() += count;
         }
     }
-    let letters = client
-        .counts(ObjectKind::Stream, &client.names.dead_letters(), ">")
-        .await?;
+    Ok(waiting)
+}
+
+/// Dead letters, by kind and account.
+async fn dead_letters(client: &Client) -> Result<BTreeMap<String, u64>, Failure> {
+    let name = client.names.dead_letters();
+    let letters = client.counts(ObjectKind::Stream, &name, ">").await?;
     let mut dead = BTreeMap::new();
     for (subject, count) in &letters {
         // <root>.v1.dlq.<evt|cmd>.<provider>.<account>
@@ -124,108 +237,218 @@ async fn look(client: &Client) -> Result<Seen, Failure> {
                 .or_default() += count;
         }
     }
-    Ok(Seen {
-        states: client.states().await?,
-        replicas: client.replicas().await?,
-        waiting,
-        dead,
-    })
+    Ok(dead)
 }
 
-impl Seen {
-    /// Accounts that ought to run.
-    fn wanted(&self) -> impl Iterator<Item = (&String, &Value)> {
-        self.states
-            .iter()
-            .filter(|(_, state)| !(state["state"] == "stopped" && state["reason"] == "disabled"))
-    }
+/// What the replicas said for themselves.
+struct Told {
+    /// By instance.
+    status: BTreeMap<String, Value>,
+    /// By name.
+    accounts: BTreeMap<String, Value>,
+    /// All that run have answered.
+    is_whole: bool,
+}
 
-    fn is(&self, name: &str, state: &Value, wanted: &str) -> bool {
-        state["state"] == wanted && account::owner(name, &self.replicas).is_some()
-    }
-
-    fn all_are(&self, wanted: &str) -> bool {
-        self.wanted().next().is_some()
-            && self
-                .wanted()
-                .all(|(name, state)| self.is(name, state, wanted))
-    }
-
-    /// What the others are, in few words.
-    fn others(&self, wanted: &str) -> String {
-        let others: Vec<String> = self
-            .wanted()
-            .filter(|(name, state)| !self.is(name, state, wanted))
-            .take(8)
-            .map(|(name, state)| match account::owner(name, &self.replicas) {
-                Some(_) => format!("{name} is {}", state["state"].as_str().unwrap_or("?")),
-                None => format!("{name} has no owner"),
-            })
-            .collect();
-        if others.is_empty() {
-            "there is no account".to_owned()
-        } else {
-            others.join(", ")
+impl Told {
+    async fn ask(client: &Client, replicas: usize) -> Self {
+        let ask = |endpoint, body| async move {
+            client
+                .ask_all(endpoint, &body, replicas, ANSWERS_WITHIN)
+                .await
+        };
+        let answers = ask(Endpoint::Status, json!({})).await;
+        let mut told = Self {
+            is_whole: answers.len() >= replicas,
+            status: answers
+                .into_iter()
+                .filter_map(|status| Some((text(&status["replica"]["instance"])?, status)))
+                .collect(),
+            accounts: BTreeMap::new(),
+        };
+        let mut offset = 0;
+        loop {
+            let pages = ask(Endpoint::Accounts, json!({ "offset": offset })).await;
+            told.is_whole &= pages.len() >= replicas;
+            let mut next = None;
+            for page in pages {
+                next = next.max(page["next_offset"].as_u64());
+                for own in page["accounts"].as_array().into_iter().flatten() {
+                    if let (Some(provider), Some(alias)) =
+                        (text(&own["provider"]), text(&own["account"]))
+                    {
+                        let name = format!("{provider}/{alias}");
+                        told.accounts.insert(name, own.clone());
+                    }
+                }
+            }
+            match next {
+                Some(next) if next > offset => offset = next,
+                _ => return told,
+            }
         }
     }
 
-    fn document(&self, client: &Client) -> Value {
-        let replicas: Vec<Value> = self
-            .replicas
+    fn replicas(&self, replicas: &Replicas) -> Vec<Replica> {
+        let own = |owner: &String| self.status.get(owner).cloned().unwrap_or_default();
+        let listed = |status: &Value, what: &str| -> Vec<Value> {
+            let all = status["plugins"][what].as_array();
+            all.cloned().unwrap_or_default()
+        };
+        let words = |value: &Value| text(value).unwrap_or_default();
+        replicas
             .members
             .iter()
             .map(|(owner, member)| {
-                json!({
-                    "owner": owner,
-                    "version": member.version,
-                    "draining": member.draining,
-                    "providers": member.providers,
-                    "shards": self.replicas.shards(owner),
+                let status = own(owner);
+                Replica {
+                    owner: owner.clone(),
+                    version: member.version.clone(),
+                    draining: member.draining,
+                    providers: member.providers.clone(),
+                    shards: replicas.shards(owner),
+                    readiness: text(&status["readiness"]),
+                    plugins: listed(&status, "used")
+                        .iter()
+                        .map(|plugin| Plugin {
+                            provider: words(&plugin["provider"]),
+                            version: words(&plugin["version"]),
+                            sha256: words(&plugin["sha256"]),
+                        })
+                        .collect(),
+                    refused: listed(&status, "refused")
+                        .iter()
+                        .map(|refused| Refused {
+                            file: words(&refused["file"]),
+                            code: words(&refused["code"]),
+                            text: words(&refused["text"]),
+                        })
+                        .collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// What several replicas found is found once.
+    fn findings(&self) -> Vec<Finding> {
+        let all = self.status.values().flat_map(|status| {
+            let findings = status["findings"].as_array();
+            findings.cloned().unwrap_or_default()
+        });
+        let findings: BTreeSet<Finding> = all
+            .filter_map(|finding| {
+                Some(Finding {
+                    code: text(&finding["code"])?,
+                    about: text(&finding["about"])?,
+                    text: text(&finding["text"])?,
                 })
             })
             .collect();
-        let accounts: Vec<Value> = self
-            .states
-            .iter()
-            .map(|(name, state)| {
-                let mut row = account::row(name, state, &self.replicas);
-                row["waiting"] = self.waiting.get(name).copied().unwrap_or_default().into();
-                row
-            })
-            .collect();
-        json!({ "nats": client.url, "replicas": replicas, "accounts": accounts, "dead_letters": self.dead })
+        findings.into_iter().collect()
     }
 }
 
-fn print(seen: &Seen, client: &Client, output: &mut Output) -> io::Result<()> {
-    if output.json {
-        return output.item(&seen.document(client));
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// Accounts that ought to run.
+fn wanted(rows: &[Row]) -> impl Iterator<Item = &Row> {
+    rows.iter()
+        .filter(|row| !(row.state["state"] == "stopped" && row.state["reason"] == "disabled"))
+}
+
+fn is(row: &Row, wanted: &str) -> bool {
+    row.state["state"] == wanted && row.owner.is_some()
+}
+
+fn all_are(rows: &[Row], state: &str) -> bool {
+    wanted(rows).next().is_some() && wanted(rows).all(|row| is(row, state))
+}
+
+/// What the others are, in few words.
+fn others(rows: &[Row], state: &str) -> String {
+    let others: Vec<String> = wanted(rows)
+        .filter(|row| !is(row, state))
+        .take(8)
+        .map(|row| match &row.owner {
+            Some(_) => format!("{} is {}", row.account, row.word()),
+            None => format!("{} has no owner", row.account),
+        })
+        .collect();
+    if others.is_empty() {
+        "there is no account".to_owned()
+    } else {
+        others.join(", ")
     }
-    for (owner, member) in &seen.replicas.members {
-        let draining = if member.draining { "  draining" } else { "" };
-        let providers: Vec<&str> = member.providers.iter().map(String::as_str).collect();
+}
+
+fn print(status: &Status, output: &mut Output) -> io::Result<()> {
+    if output.json {
+        return output.item(status);
+    }
+    let mut refused = BTreeSet::new();
+    for replica in &status.replicas {
+        output.line(line(replica))?;
+        for one in &replica.refused {
+            refused.insert((&one.text, &one.code));
+        }
+    }
+    if status.replicas.is_empty() {
+        let text = format!(
+            "no bridge runs on {}; is im-bridge run running there?",
+            status.nats
+        );
+        output.error("bridge_silent", &text)?;
+    }
+    for (text, code) in refused {
+        output.line(format!("refused  {text}   {code}"))?;
+    }
+    for finding in &status.findings {
+        output.line(format!("finding  {}   {}", finding.text, finding.code))?;
+    }
+    account::lines(&status.accounts, output)?;
+    for row in &status.accounts {
+        if let Some(waiting) = row.waiting.filter(|count| *count > 0) {
+            output.line(format!("waiting  {}  {waiting}", row.account))?;
+        }
+    }
+    for orphan in &status.without_owner {
+        let why = if orphan.is_known {
+            "nobody runs this account"
+        } else {
+            "there is no such account"
+        };
         output.line(format!(
-            "replica  {owner}  {}  {} shards  {}{draining}",
-            member.version,
-            seen.replicas.shards(owner),
-            providers.join(", ")
+            "nobody   {}  {}  {why}; they leave by their age",
+            orphan.account, orphan.waiting
         ))?;
     }
-    if seen.replicas.members.is_empty() {
-        output.error(
-            "bridge_silent",
-            &format!(
-                "no bridge runs on {}; is im-bridge run running there?",
-                client.url
-            ),
-        )?;
-    }
-    account::lines(&seen.states, &seen.replicas, output)?;
-    for (name, count) in &seen.waiting {
-        output.line(format!("waiting  {name}  {count}"))?;
-    }
-    for (name, count) in &seen.dead {
+    for (name, count) in &status.dead_letters {
         output.line(format!("dead     {name}  {count}"))?;
     }
     Ok(())
+}
+
+fn line(replica: &Replica) -> String {
+    let mut adapters: Vec<String> = replica
+        .plugins
+        .iter()
+        .map(|plugin| format!("{} {}", plugin.provider, plugin.version))
+        .collect();
+    if adapters.is_empty() {
+        adapters.extend(replica.providers.iter().cloned());
+    }
+    let word = match (&replica.readiness, replica.draining) {
+        (_, true) => "draining",
+        (None, false) => "does not answer",
+        (Some(readiness), false) => readiness,
+    };
+    format!(
+        "replica  {}  {}  {word}  {} shards  {}",
+        replica.owner,
+        replica.version,
+        replica.shards,
+        adapters.join(", ")
+    )
 }

@@ -11,6 +11,7 @@ use super::inspect::descriptor::Descriptor;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// Event model that this bridge publishes.
 pub const MODEL_MAJOR: u64 = 1;
@@ -82,6 +83,17 @@ pub struct Session {
     pub ack: Ack,
     /// Credit window the adapter wishes for.
     pub window_events: Option<u32>,
+    /// Seconds after which the provider may still say something again. None: not known.
+    pub repeats_for_s: Option<u32>,
+}
+
+impl Session {
+    /// The longest time after which something may be said again.
+    #[must_use]
+    pub fn repeats_for(&self) -> Option<Duration> {
+        self.repeats_for_s
+            .map(|seconds| Duration::from_secs(seconds.into()))
+    }
 }
 
 /// What the provider is told about received events.
@@ -351,6 +363,13 @@ fn session(members: &Map<String, Value>, notes: &mut Notes) -> Session {
         match u32::try_from(window) {
             Ok(window @ 1..=1024) => session.window_events = Some(window),
             _ => notes.note("/session/window_events", "is not from 1 to 1024"),
+        }
+    }
+    let repeats = object.get("repeats_for_s").is_some_and(|it| !it.is_null());
+    if repeats && let Some(seconds) = notes.number(object, "/session", "repeats_for_s") {
+        match u32::try_from(seconds) {
+            Ok(seconds) => session.repeats_for_s = Some(seconds),
+            Err(_) => notes.note("/session/repeats_for_s", "is longer than any repeat"),
         }
     }
     session

@@ -18,6 +18,7 @@ pub struct Description {
     operations: Map<String, Value>,
     meta: Vec<&'static str>,
     session: Session,
+    repeats_for_s: Option<u32>,
     required: Vec<String>,
     optional: Vec<String>,
     examples: Vec<Value>,
@@ -59,6 +60,7 @@ impl Description {
             operations: Map::new(),
             meta: Vec::new(),
             session,
+            repeats_for_s: None,
             required: Vec::new(),
             optional: vec![abi::EXT_KV.to_owned(), abi::EXT_METRICS.to_owned()],
             examples: Vec::new(),
@@ -94,6 +96,13 @@ impl Description {
     /// How an account's session behaves; without this as [`Session::default`], acknowledging as the guarantees say.
     pub fn session(mut self, session: Session) -> Self {
         self.session = session;
+        self
+    }
+
+    /// The longest time after which the provider may say again what it was not told to be stored. The bridge compares it
+    /// with how long it remembers ids, and warns.
+    pub fn repeats_for_s(mut self, seconds: u32) -> Self {
+        self.repeats_for_s = Some(seconds);
         self
     }
 
@@ -143,6 +152,9 @@ impl Description {
         let mut session = json!({ "overlap": self.session.overlap, "ack": self.session.ack });
         if let Some(window_events) = self.session.window_events {
             session["window_events"] = window_events.into();
+        }
+        if let Some(seconds) = self.repeats_for_s {
+            session["repeats_for_s"] = seconds.into();
         }
         let mut document = json!({
             "describe": 1,
