@@ -22,7 +22,7 @@ const GROUPS: [&str; 11] = [
 ];
 
 /// Words in the sources that begin like codes and are none, beside the metrics that count something.
-const OTHER_WORDS: [&str; 8] = [
+const OTHER_WORDS: [&str; 10] = [
     "account_owned",
     "account_state",
     "config_examples",
@@ -30,6 +30,8 @@ const OTHER_WORDS: [&str; 8] = [
     "config_schema",
     "nats_connected",
     "plugin_info",
+    "plugin_out_of_use",
+    "plugin_retired_images",
     "plugin_stuck_instances",
 ];
 

@@ -7,6 +7,7 @@ mod full;
 mod life;
 mod lookout;
 mod outcomes;
+mod plugins;
 mod reload;
 mod replicas;
 mod world;

@@ -210,6 +210,16 @@ pub async fn control(client: &async_nats::Client, alias: &str, verb: &str, param
     .await
 }
 
+/// What the one replica answers about the sim plugin.
+pub async fn control_plugin(client: &async_nats::Client, verb: &str, params: Value) -> Value {
+    ask(
+        client,
+        format!("im.v1.ctl.sim._adapter.{verb}"),
+        &json!({ "params": params }),
+    )
+    .await
+}
+
 pub async fn order_by(client: &async_nats::Client, alias: &str, order: &str, body: Value) -> Value {
     let data = order_data(order, body);
     let answer = ask(client, format!("im.v1.req.sim.{alias}.native.call"), &data).await;

@@ -169,19 +169,28 @@ impl Face {
         self.lock().instance = instance.map(Arc::downgrade).unwrap_or_default();
     }
 
-    /// From here on it is served by this adapter, or by none.
-    pub(super) fn serve_with(&self, adapter: Option<Arc<Adapter>>) {
+    /// From here on it is served by this adapter.
+    pub(super) fn serve_with(&self, adapter: Arc<Adapter>) {
         let mut known = self.lock();
-        known.adapter = adapter;
+        known.adapter = Some(adapter);
         known.capabilities = None;
-        if known.adapter.is_none() {
-            return self.show(
-                &mut known,
-                Next::new(AccountState::Failed).because("no_adapter"),
-            );
-        }
         self.patch(&mut known, None);
         self.show(&mut known, Next::new(AccountState::Starting));
+    }
+
+    /// No file serves it: there is none, or what there was is out of use, for this reason.
+    pub(super) fn unserved(&self, barred: Option<&str>) {
+        let mut known = self.lock();
+        known.adapter = None;
+        known.capabilities = None;
+        let mut next = Next::new(AccountState::Failed);
+        next = next.because(if barred.is_some() {
+            "adapter_faulty"
+        } else {
+            "no_adapter"
+        });
+        next.error = barred.map(|text| ErrorObject::new(ErrorCode::AdapterError, true, text));
+        self.show(&mut known, next);
     }
 
     /// Switched off by configuration.

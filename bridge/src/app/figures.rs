@@ -6,6 +6,7 @@ use super::base::Base;
 use super::plan::Plan;
 use crate::admin::Health;
 use crate::bus::Provider;
+use crate::loader::Loaded;
 use crate::loader::host::{CreditFigures, Fault, Misbehaviour, Op, stuck_instances};
 use crate::telemetry::{Exposition, Metric, Source};
 use im_bridge_sdk::model::NoiseClass;
@@ -151,8 +152,23 @@ fn plugins(plan: &Plan, to: &mut Exposition) {
         let labels = [provider.as_str(), &version, &hash, "in_process"];
         to.count(Metric::PluginInfo, &labels, 1);
     }
-    for refused in &plan.plugins.refused {
-        to.count(Metric::PluginRefusedTotal, &[refused.code], 1);
+    for (code, count) in plan.plugins.memory.refusals() {
+        to.count(Metric::PluginRefusedTotal, &[code], count);
+    }
+    for (provider, _) in plan.plugins.memory.former() {
+        let retired = plan.plugins.retired(provider).count() as u64;
+        to.count(Metric::PluginRetiredImages, &[provider.as_str()], retired);
+    }
+    let of = |loaded: &Loaded| (loaded.version.to_string(), loaded.sha256.short());
+    for held in &plan.plugins.held {
+        let (version, hash) = of(held.loaded);
+        let labels = [&*held.loaded.provider, &version, &hash, held.code];
+        to.count(Metric::PluginOutOfUse, &labels, 1);
+    }
+    for barred in plan.plugins.memory.barred() {
+        let (version, hash) = of(barred.loaded);
+        let labels = [&*barred.loaded.provider, &version, &hash, barred.code()];
+        to.count(Metric::PluginOutOfUse, &labels, 1);
     }
 }
 

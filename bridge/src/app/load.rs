@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::plugins::Plugins;
 use crate::config::types::Config;
 use crate::config::{self, Mistaken, Origins};
+use crate::loader::scan::scan;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -14,24 +15,30 @@ pub struct Read {
     pub plan: Plan,
     /// What it was read from.
     pub watched: Watched,
+    /// The plugin files that there were.
+    pub plugin_files: Watched,
 }
 
-/// Searches the plugins and reads everything. Blocks.
+/// Searches the plugins and reads everything. `known` is what is known of plugins, `told` what was said of them. Blocks.
 ///
 /// # Errors
 /// All mistakes that were found.
-pub fn read(origins: &Origins, before: &Plugins) -> Result<Read, Box<Mistaken>> {
-    let mut plugins = None;
-    let loaded = config::load(origins, |config| {
-        let found = Plugins::search(config, before);
-        let schemas = found.schemas();
-        plugins = Some(found);
+pub fn read(origins: &Origins, known: &Plugins, told: &Plugins) -> Result<Read, Box<Mistaken>> {
+    let mut found = None;
+    let loaded = config::load(origins, |early| {
+        // Before the search, so that a change while it lasts is seen the next time.
+        let files = Watched::plugins(&early.plugins.folders());
+        let plugins = Plugins::search(early, known);
+        let schemas = plugins.schemas();
+        found = Some((plugins, files));
         schemas
     })?;
-    let plugins = plugins.unwrap_or_default();
-    plugins.tell(before);
+    let (mut plugins, plugin_files) = found.unwrap_or_default();
+    plugins.tell(told);
     let plan = Plan::new(&loaded, plugins);
     let mut files = loaded.files.clone();
+    let pins = &loaded.config.plugins.trust.lock_file;
+    files.extend(Some(pins.clone()).filter(|path| !path.as_os_str().is_empty()));
     files.extend(plan.secret_files());
     // A folder that was given stands for whatever is in it.
     files.extend(origins.files.iter().filter(|path| path.is_dir()).cloned());
@@ -39,11 +46,12 @@ pub fn read(origins: &Origins, before: &Plugins) -> Result<Read, Box<Mistaken>> 
         config: loaded.config,
         plan,
         watched: Watched::new(files),
+        plugin_files,
     })
 }
 
 /// Files, and how they looked when they were last read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Watched(BTreeMap<PathBuf, Look>);
 
 /// Enough to notice a change without reading: a swap of links shows another file, an edit another time or length.
@@ -63,9 +71,10 @@ impl Watched {
         Self(looks.collect())
     }
 
-    /// Whether any of them looks different. Blocks, shortly.
-    pub fn is_changed(&self) -> bool {
-        self.0.iter().any(|(path, look)| Look::at(path) != *look)
+    /// Whatever plugin files these folders have now. Blocks, shortly.
+    #[must_use]
+    pub fn plugins(folders: &[PathBuf]) -> Self {
+        Self::new(scan(folders).files)
     }
 
     /// The same files as they are now.

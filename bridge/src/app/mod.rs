@@ -4,15 +4,16 @@
 //! the lease that is given back. An account's trouble stays that account's. Nothing is left running at the end: every task
 //! has an owner that stops it.
 //!
-//! Reading order: `service` (start and main loop), `plan` with `plugins` and `load` (what is wanted), `owner` (a held
-//! shard), `owned` (an account in it), `face`, `signs` and `outlet` (what it says), `documents` (what is published of it),
-//! `liveness`, `logins`, `control`, `reload`, `shutdown`; `lookout` and `holds` see to what is around them; `status`,
-//! `figures` and `ask` tell others.
+//! Reading order: `service` (start and main loop), `plan` with `plugins`, `choice` and `load` (what is wanted), `owner` (a
+//! held shard), `owned` (an account in it), `face`, `signs` and `outlet` (what it says), `documents` (what is published of
+//! it), `liveness`, `logins`, `control`, `reload`, `shutdown`; `lookout` and `holds` see to what is around them; `status`,
+//! `figures`, `ask` and `plugin_desk` tell others.
 //!
 //! Not here: leases (`bus::shards`), one instance's life (`account`), events (`inbound`), commands (`outbound`).
 
 mod ask;
 mod base;
+mod choice;
 mod control;
 mod documents;
 mod face;
@@ -26,6 +27,7 @@ mod outlet;
 mod owned;
 mod owner;
 mod plan;
+mod plugin_desk;
 mod plugins;
 mod reload;
 mod service;

@@ -242,7 +242,7 @@ impl Life {
                 }
                 None => {
                     if wanted.part.enabled {
-                        self.face.serve_with(None);
+                        self.face.unserved(wanted.barred.as_deref());
                     } else {
                         self.face.disabled();
                     }
@@ -314,7 +314,7 @@ impl Life {
         open: &Option<(Option<Requests>, Arc<Outbound>)>,
     ) -> (Supervised, Next) {
         let window = window(&self.held.credits, &adapter);
-        self.face.serve_with(Some(Arc::clone(&adapter)));
+        self.face.serve_with(Arc::clone(&adapter));
         let echoes = open
             .as_ref()
             .map(|(_, outbound)| Arc::clone(outbound.echoes()));

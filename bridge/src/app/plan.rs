@@ -1,10 +1,11 @@
 //! What this replica is to run: the configured accounts, each with its adapter and a print of all that it depends on.
 //!
-//! Two plans are compared by prints: an account whose print is the same keeps its connection. A print covers the account's
-//! own part, its secrets and its adapter's file; secrets themselves are in none of it.
+//! Two plans are compared by prints and files: an account that has the same of both keeps its connection. A print covers
+//! the account's own part and its secrets; secrets themselves are in none of it.
 //!
 //! Not here: which of them are this replica's (`bus::shards`).
 
+use super::choice::Barred;
 use super::plugins::{Adapter, Plugins};
 use crate::account::NoConfig;
 use crate::bus::shard::{SHARDS, Shard};
@@ -22,11 +23,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One account as it is configured.
+#[derive(Clone)]
 pub struct Wanted {
     pub account: Account,
     pub part: BridgePart,
     /// None: no file provides it.
     pub adapter: Option<Arc<Adapter>>,
+    /// Why the file that did so is out of use.
+    pub barred: Option<String>,
     adapter_part: Map<String, Value>,
     /// The whole configuration's.
     schema: Arc<Value>,
@@ -54,11 +58,12 @@ impl Plan {
                 else {
                     continue;
                 };
-                let adapter = plugins.adapters.get(&provider).cloned();
+                let (adapter, barred) = adapter_of(&plugins, &provider);
                 let mut wanted = Wanted {
                     account: Account::new(provider, alias),
                     part: configured.bridge.clone(),
                     adapter,
+                    barred,
                     adapter_part: configured.adapter.clone(),
                     schema: Arc::clone(&schema),
                     print: [0; 32],
@@ -72,6 +77,25 @@ impl Plan {
             plugins,
             credits: loaded.config.plugins.credits.clone(),
             attempts: loaded.config.nats.commands.attempts,
+        }
+    }
+
+    /// The same accounts with these plugins.
+    pub fn with(&self, plugins: Plugins) -> Self {
+        let accounts = self.accounts.iter().map(|(account, wanted)| {
+            let (adapter, barred) = adapter_of(&plugins, &account.provider);
+            let wanted = Wanted {
+                adapter,
+                barred,
+                ..Wanted::clone(wanted)
+            };
+            (account.clone(), Arc::new(wanted))
+        });
+        Self {
+            accounts: accounts.collect(),
+            credits: self.credits.clone(),
+            attempts: self.attempts,
+            plugins,
         }
     }
 
@@ -108,6 +132,15 @@ impl Plan {
     }
 }
 
+fn adapter_of(plugins: &Plugins, provider: &Provider) -> (Option<Arc<Adapter>>, Option<String>) {
+    let adapter = plugins.adapters.get(provider).cloned();
+    let barred = match adapter {
+        Some(_) => None,
+        None => plugins.barred(provider).map(Barred::text),
+    };
+    (adapter, barred)
+}
+
 impl Wanted {
     pub fn shard(&self) -> Shard {
         Shard::of(&self.account, SHARDS)
@@ -115,7 +148,8 @@ impl Wanted {
 
     /// Nothing that it depends on is different.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.print == other.print
+        let file = |wanted: &Self| Some(wanted.adapter.as_ref()?.loaded.sha256);
+        self.print == other.print && file(self) == file(other) && self.barred == other.barred
     }
 
     /// The adapter's part as JSON, its secrets read now. Blocks.
@@ -185,9 +219,6 @@ impl Wanted {
                 }
             }
             Err(error) => print.update(error.to_string().as_bytes()),
-        }
-        if let Some(adapter) = &self.adapter {
-            print.update(adapter.loaded.sha256.to_string().as_bytes());
         }
         let digest = print.finish();
         digest.as_ref().try_into().expect("SHA-256 has 32 bytes")

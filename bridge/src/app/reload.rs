@@ -1,21 +1,28 @@
-//! Takes a changed configuration over without a restart: only the accounts that it concerns begin anew.
+//! Takes a changed configuration and changed plugin files over without a restart: only the accounts that they concern
+//! begin anew.
 //!
 //! A configuration with a mistake changes nothing and is told as a whole. What cannot be changed while running is named,
 //! and the rest is taken over all the same. Files are looked at every second, which also sees swapped links of mounted
-//! volumes; what was read is compared, so that a swap without a change does nothing.
+//! volumes and files of network mounts, of which the system tells nothing; what was read is compared, so that a swap
+//! without a change does nothing. A file to blame for faults is put out of use at the next look, whatever the
+//! configuration is like by then.
 //!
-//! Not here: what a change does to an account (`owned`).
+//! Not here: what a change does to an account (`owned`), which plugin file is used (`choice`).
 
+use super::choice::{Approval, Why};
 use super::figures::Figures;
 use super::load::{self, Read, Watched};
 use super::plan::Plan;
+use super::plugins::Plugins;
+use crate::bus::Provider;
 use crate::config::types::Config;
 use crate::config::{Mistaken, Origins};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -33,14 +40,73 @@ pub enum Reloaded {
     Refused { code: &'static str, mistakes: usize },
 }
 
+/// What a person wants done about a provider's file.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Search and read everything again.
+    Reload,
+    /// Use the newest file that waits, also without a way back if that is said.
+    Upgrade { provider: Provider, one_way: bool },
+    /// Go back to the file before.
+    Rollback { provider: Provider },
+    /// Let files be used again whose hash begins like this.
+    Clear { provider: Provider, hash: String },
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    #[error(
+        "the configuration has mistakes, the first is {code}; see the log, or run im-bridge check"
+    )]
+    Configuration { code: &'static str },
+    #[error("no file of {provider} waits for an upgrade")]
+    NothingWaits { provider: Provider },
+    #[error("{text}")]
+    Held { text: String },
+    #[error(
+        "{provider} has no file to go back to: none served it before, and no other lies in the folders"
+    )]
+    NoWayBack { provider: Provider },
+    #[error("no file of {provider} that is out of use has a hash that begins with {hash}")]
+    NothingBarred { provider: Provider, hash: String },
+    #[error("the replica ends")]
+    Ends,
+}
+
 /// Holds what the present configuration was made from.
 pub struct Reloader {
     origins: Origins,
     config: Config,
     plan: Arc<watch::Sender<Arc<Plan>>>,
-    watched: Watched,
-    /// How the files looked when a change was first seen.
+    watched: Looked,
+    plugin_files: Looked,
+}
+
+/// Files, and how they looked when a change was first seen.
+struct Looked {
+    read: Watched,
     seen: Option<Watched>,
+}
+
+impl Looked {
+    fn new(read: Watched) -> Self {
+        Self { read, seen: None }
+    }
+
+    /// Whether they are different from what was read, and look the same as at the look before: then they are written whole.
+    fn is_due(&mut self, now: Watched) -> bool {
+        if now == self.read {
+            self.seen = None;
+            return false;
+        }
+        if self.seen.as_ref() == Some(&now) {
+            self.seen = None;
+            return true;
+        }
+        self.seen = Some(now);
+        false
+    }
 }
 
 impl Reloader {
@@ -51,40 +117,133 @@ impl Reloader {
             origins,
             config: read.config,
             plan: Arc::new(plan),
-            watched: read.watched,
-            seen: None,
+            watched: Looked::new(read.watched),
+            plugin_files: Looked::new(read.plugin_files),
         };
         (reloader, followed)
     }
 
     /// Whether a file is different since it was last read, and has been so for two looks. Blocks, shortly.
     pub fn is_due(&mut self) -> bool {
-        if !self.config.admin.watch_config || !self.watched.is_changed() {
-            self.seen = None;
-            return false;
+        let plugins = &self.config.plugins;
+        let mut is_due = false;
+        if self.config.admin.watch_config {
+            let now = self.watched.read.again();
+            is_due |= self.watched.is_due(now);
         }
-        let now = self.watched.again();
-        if self.seen.as_ref() == Some(&now) {
-            self.seen = None;
-            return true;
+        if plugins.watch {
+            let folders: Vec<PathBuf> = plugins.folders();
+            is_due |= self.plugin_files.is_due(Watched::plugins(&folders));
         }
-        self.seen = Some(now);
-        false
+        is_due || self.plan.borrow().plugins.is_unsettled
     }
 
-    /// Reads everything again and takes over what is different. Blocks.
-    pub fn reload(&mut self) -> Reloaded {
+    /// Whether a file in use is to blame for faults.
+    pub fn has_to_quarantine(&self) -> bool {
+        let plan = self.plan.borrow();
+        let mut used = plan.plugins.adapters.values();
+        used.any(|adapter| adapter.is_to_blame())
+    }
+
+    /// Puts what is to blame out of use. Blocks.
+    pub fn quarantine(&mut self) -> Reloaded {
+        let mut known = self.known();
+        known.quarantine();
+        let reloaded = self.take_over(&known);
+        if let Reloaded::Refused { .. } = reloaded {
+            // Whatever is wrong with the configuration now: the one before stays, and the file goes.
+            let before = Arc::clone(&self.plan.borrow());
+            known.fall_back();
+            known.tell(&before.plugins);
+            self.plan.send_replace(Arc::new(before.with(known)));
+        }
+        reloaded
+    }
+
+    /// Does what a person wants. Blocks.
+    ///
+    /// # Errors
+    /// Nothing was done, and why.
+    pub fn obey(&mut self, order: &Order) -> Result<Reloaded, NotDone> {
+        let mut known = self.known();
+        let before = Arc::clone(&self.plan.borrow());
+        let running = |provider: &Provider| Some(before.plugins.adapters.get(provider)?.loaded);
+        match order {
+            Order::Reload => {}
+            Order::Upgrade { provider, one_way } => {
+                let waiting = known.held.iter();
+                let newest = waiting
+                    .filter(|held| held.loaded.provider == provider.as_str())
+                    .max_by(|a, b| a.loaded.version.cmp(&b.loaded.version));
+                if let Some(held) = newest {
+                    let approval = Approval { one_way: *one_way };
+                    known.memory.approve(held.loaded.sha256, approval);
+                }
+            }
+            Order::Rollback { provider } => {
+                let nothing = || NotDone::NoWayBack {
+                    provider: provider.clone(),
+                };
+                let running = running(provider).ok_or_else(nothing)?;
+                known.memory.bar(running, Why::RolledBack);
+                if !known.has_another(provider, &self.config.plugins) {
+                    return Err(nothing());
+                }
+            }
+            Order::Clear { provider, hash } => {
+                if known.memory.clear(provider, hash) == 0 {
+                    let (provider, hash) = (provider.clone(), hash.clone());
+                    return Err(NotDone::NothingBarred { provider, hash });
+                }
+            }
+        }
+        let reloaded = self.take_over(&known);
+        if let Reloaded::Refused { code, .. } = reloaded {
+            return Err(NotDone::Configuration { code });
+        }
+        if let Order::Upgrade { provider, .. } = order {
+            self.upgraded(provider, &before)?;
+        }
+        Ok(reloaded)
+    }
+
+    fn upgraded(&self, provider: &Provider, before: &Plan) -> Result<(), NotDone> {
+        let plan = self.plan.borrow();
+        let of = |plan: &Plan| Some(plan.plugins.adapters.get(provider)?.loaded.sha256);
+        if of(&plan) != of(before) {
+            return Ok(());
+        }
+        let mut held = plan.plugins.held.iter();
+        match held.find(|held| held.loaded.provider == provider.as_str()) {
+            Some(held) => Err(NotDone::Held {
+                text: held.text.clone(),
+            }),
+            None => Err(NotDone::NothingWaits {
+                provider: provider.clone(),
+            }),
+        }
+    }
+
+    fn known(&self) -> Plugins {
+        self.plan.borrow().plugins.clone()
+    }
+
+    /// Reads everything again and takes over what is different; `known` is what is known of plugins. Blocks.
+    fn take_over(&mut self, known: &Plugins) -> Reloaded {
         let before = Arc::clone(&self.plan.borrow());
         // First, so that a change while it is read is seen the next time.
-        let watched = self.watched.again();
-        let read = match load::read(&self.origins, &before.plugins) {
+        let watched = self.watched.read.again();
+        let plugin_files = Watched::plugins(&self.config.plugins.folders());
+        let read = match load::read(&self.origins, known, &before.plugins) {
             Ok(read) => read,
             Err(mistaken) => {
-                self.watched = watched;
+                self.watched = Looked::new(watched);
+                self.plugin_files = Looked::new(plugin_files);
                 return refused(&mistaken);
             }
         };
-        self.watched = read.watched;
+        self.plugin_files = Looked::new(read.plugin_files);
+        self.watched = Looked::new(read.watched);
         for part in AT_START_ONLY {
             if at(&self.config, part) != at(&read.config, part) {
                 tracing::warn!(
@@ -147,13 +306,11 @@ fn same_plugins(before: &Plan, after: &Plan) -> bool {
         let used: Vec<_> = adapters
             .map(|(provider, adapter)| (provider.clone(), adapter.loaded.sha256))
             .collect();
-        let refused: Vec<_> = plan
-            .plugins
-            .refused
-            .iter()
-            .map(|it| it.text.clone())
-            .collect();
-        (used, refused)
+        let refused = plan.plugins.refused.iter().map(|it| it.text.clone());
+        let held = plan.plugins.held.iter().map(|it| it.text.clone());
+        let barred = plan.plugins.memory.barred().map(|it| it.text());
+        let told: Vec<String> = refused.chain(held).chain(barred).collect();
+        (used, told, plan.plugins.is_unsettled)
     };
     files(before) == files(after)
 }
@@ -161,11 +318,31 @@ fn same_plugins(before: &Plan, after: &Plan) -> bool {
 /// Between two looks at the files. A change is taken over when two looks in a row see the same: it is written whole then.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Orders that wait; people give them.
+const ORDERS_MAX: usize = 8;
+
+type Done = Result<Reloaded, NotDone>;
+type Asked = (Order, Option<oneshot::Sender<Done>>);
+
+/// Gives orders to whoever reloads.
+#[derive(Clone)]
+pub struct Orders(mpsc::Sender<Asked>);
+
+impl Orders {
+    /// Returns when it is done, or why it is not.
+    pub async fn give(&self, order: Order) -> Done {
+        let (done, told) = oneshot::channel();
+        let given = self.0.send((order, Some(done))).await;
+        given.map_err(|_| NotDone::Ends)?;
+        told.await.unwrap_or(Err(NotDone::Ends))
+    }
+}
+
 /// Reloads when asked, and when files change.
 pub struct Follower {
     /// The plan outlives reloading: accounts that end still look at it.
     _plan: Arc<watch::Sender<Arc<Plan>>>,
-    asked: Arc<Notify>,
+    orders: Orders,
     refused: watch::Receiver<Option<&'static str>>,
     task: JoinHandle<()>,
 }
@@ -178,13 +355,13 @@ impl Drop for Follower {
 
 impl Follower {
     pub fn start(reloader: Reloader, figures: Arc<Figures>) -> Self {
-        let asked = Arc::new(Notify::new());
+        let (orders, given) = mpsc::channel(ORDERS_MAX);
         let (telling, refused) = watch::channel(None);
         let plan = Arc::clone(&reloader.plan);
-        let task = tokio::spawn(follow(reloader, Arc::clone(&asked), figures, telling));
+        let task = tokio::spawn(follow(reloader, given, figures, telling));
         Self {
             _plan: plan,
-            asked,
+            orders: Orders(orders),
             refused,
             task,
         }
@@ -192,7 +369,12 @@ impl Follower {
 
     /// Reads the configuration again, changed or not.
     pub fn reload(&self) {
-        self.asked.notify_one();
+        // Full: what waits there reads it, too.
+        let _ = self.orders.0.try_send((Order::Reload, None));
+    }
+
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
     }
 
     /// Why the last reload was refused, if it was.
@@ -208,20 +390,27 @@ impl Follower {
 
 async fn follow(
     mut reloader: Reloader,
-    asked: Arc<Notify>,
+    mut orders: mpsc::Receiver<Asked>,
     figures: Arc<Figures>,
     telling: watch::Sender<Option<&'static str>>,
 ) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let is_asked = tokio::select! {
+        let asked = tokio::select! {
             biased;
-            () = asked.notified() => true,
-            _ = tick.tick() => false,
+            Some(asked) = orders.recv() => Some(asked),
+            _ = tick.tick() => None,
         };
+        let (order, done) = asked.map_or((None, None), |(order, done)| (Some(order), done));
         let looked = tokio::task::spawn_blocking(move || {
-            let reloaded = (is_asked || reloader.is_due()).then(|| reloader.reload());
+            let reloaded = if let Some(order) = &order {
+                Some(reloader.obey(order))
+            } else if reloader.has_to_quarantine() {
+                Some(Ok(reloader.quarantine()))
+            } else {
+                reloader.is_due().then(|| reloader.obey(&Order::Reload))
+            };
             (reloader, reloaded)
         });
         let Ok((back, reloaded)) = looked.await else {
@@ -230,16 +419,22 @@ async fn follow(
             );
         };
         reloader = back;
-        match reloaded {
-            Some(Reloaded::Refused { code, .. }) => {
+        let Some(reloaded) = reloaded else { continue };
+        match &reloaded {
+            Ok(Reloaded::Refused { code, .. }) | Err(NotDone::Configuration { code }) => {
                 figures.reloads_refused.fetch_add(1, Ordering::Relaxed);
                 telling.send_replace(Some(code));
             }
-            Some(Reloaded::Done { .. } | Reloaded::Same) => {
+            Ok(Reloaded::Done { .. } | Reloaded::Same) => {
                 figures.reloads_done.fetch_add(1, Ordering::Relaxed);
                 telling.send_replace(None);
             }
-            None => {}
+            // Nothing was read.
+            Err(_) => {}
+        }
+        if let Some(done) = done {
+            // Whoever gave the order may be gone.
+            let _ = done.send(reloaded);
         }
     }
 }

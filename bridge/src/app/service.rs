@@ -131,7 +131,7 @@ fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> 
         Ok(loaded) => loaded.config,
         Err(mistaken) => {
             // All mistakes at once, those of accounts among them.
-            let whole = load::read(origins, &Plugins::default());
+            let whole = load::read(origins, &Plugins::default(), &Plugins::default());
             return Err(ServiceError::Config(whole.err().unwrap_or(mistaken)));
         }
     };
@@ -166,7 +166,7 @@ async fn start(
     registry: &Registry,
 ) -> Result<Running, ServiceError> {
     let read = blocking(move || {
-        let read = load::read(&origins, &Plugins::default());
+        let read = load::read(&origins, &Plugins::default(), &Plugins::default());
         read.map(|read| (origins, read))
     });
     let (origins, read) = read.await?.map_err(ServiceError::Config)?;
@@ -223,6 +223,7 @@ async fn start(
     tasks.spawn(lookout::watch(Arc::downgrade(&base), plan.clone()));
     let mut promises = Promises::default();
     promises.tell(&plan.borrow(), &base.lookout);
+    super::plugin_desk::serve(&base, plan.clone(), follower.orders(), &mut tasks).await;
     Ok(Running {
         keeper: tokio::spawn(keeper.run()),
         base,

@@ -5,6 +5,9 @@
 use super::base::{Base, Listed};
 use super::figures::Parts;
 use super::plan::Plan;
+use super::plugins::Plugins;
+use crate::loader::Loaded;
+use crate::loader::error::What;
 use im_bridge_sdk::model::Durable;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,7 +24,7 @@ impl Parts {
             "readiness": self.health.readiness(),
             "replica": base.as_deref().map(replica),
             "nats": base.as_deref().map(nats),
-            "plugins": plan.as_deref().map(plugins),
+            "plugins": plan.as_deref().map(|plan| plugins(&plan.plugins)),
             "accounts": base.as_deref().map(|base| {
                 let all = base.directory.all();
                 all.iter().map(|listed| account(listed, base)).collect::<Vec<_>>()
@@ -100,9 +103,9 @@ fn nats(base: &Base) -> Value {
     })
 }
 
-fn plugins(plan: &Plan) -> Value {
-    let used: Vec<Value> = plan
-        .plugins
+/// The files that are used, and those that are not.
+pub fn plugins(plugins: &Plugins) -> Value {
+    let used: Vec<Value> = plugins
         .adapters
         .iter()
         .map(|(provider, adapter)| {
@@ -115,13 +118,42 @@ fn plugins(plan: &Plan) -> Value {
             })
         })
         .collect();
-    let refused: Vec<Value> = plan
-        .plugins
+    let refused: Vec<Value> = plugins
         .refused
         .iter()
-        .map(|refused| json!({ "file": refused.path, "code": refused.code, "text": refused.text }))
+        .map(|refused| {
+            let provider = match refused.what.as_deref() {
+                Some(What::Adapter { provider, .. }) => Some(provider),
+                Some(What::Path(_)) | None => None,
+            };
+            json!({ "provider": provider, "file": refused.path, "code": refused.code, "text": refused.text })
+        })
         .collect();
-    json!({ "used": used, "refused": refused })
+    let held: Vec<Value> = plugins
+        .held
+        .iter()
+        .map(|held| {
+            let mut held_as = file(held.loaded, held.code, &held.text);
+            held_as["file"] = json!(held.path);
+            held_as
+        })
+        .collect();
+    let barred = plugins.memory.barred();
+    let barred: Vec<Value> = barred
+        .map(|barred| file(barred.loaded, barred.code(), &barred.text()))
+        .collect();
+    json!({ "used": used, "refused": refused, "held": held, "out_of_use": barred })
+}
+
+fn file(loaded: &Loaded, code: &str, text: &str) -> Value {
+    json!({
+        "provider": loaded.provider,
+        "version": loaded.version.to_string(),
+        "sha256": loaded.sha256.to_string(),
+        "file": loaded.path,
+        "code": code,
+        "text": text,
+    })
 }
 
 /// One owned account.

@@ -212,9 +212,9 @@ impl Subjects {
         self.make(format_args!("ctl.{provider}.{alias}.*"))
     }
 
-    /// All control requests to a plugin; every replica that has it subscribes.
-    pub fn plugin_controls(&self, provider: &Provider) -> Subject {
-        self.make(format_args!("ctl.{provider}.{PLUGIN}.*"))
+    /// All control requests to plugins; every replica subscribes.
+    pub fn all_plugin_controls(&self) -> Subject {
+        self.make(format_args!("ctl.*.{PLUGIN}.*"))
     }
 
     pub fn plugin_control(&self, provider: &Provider, verb: &Action) -> Subject {

@@ -82,7 +82,7 @@ impl Full {
             folders: Vec::new(),
             pins: None,
         };
-        let loaded = config::load(origins, |plugins| full.search(plugins));
+        let loaded = config::load(origins, |early| full.search(&early.plugins));
         full.config = loaded;
         full
     }

@@ -111,13 +111,35 @@ impl std::fmt::Display for Mistaken {
 
 impl std::error::Error for Mistaken {}
 
+/// What is known before it is known which adapters judge the accounts.
+pub struct Early<'a> {
+    /// The `plugins` table.
+    pub plugins: crate::loader::PluginsConfig,
+    tree: &'a Table,
+}
+
+impl Early<'_> {
+    /// The first thing that is wrong with the accounts of a provider if this schema judges them.
+    pub fn mistake(&self, adapter: AdapterSchema) -> Option<String> {
+        let place = format!("accounts.{}.", adapter.provider);
+        let schema = schema::with(&[adapter]);
+        let mut tree = self.tree.clone();
+        typing::apply(&mut tree, &schema);
+        let mut problems = Problems::default();
+        check::schema(&tree, &schema, &mut problems);
+        let found = problems.sorted();
+        let own = found.iter().find(|found| found.path.starts_with(&place));
+        own.map(|problem| problem.sentence())
+    }
+}
+
 /// Reads, merges, types and validates.
 ///
 /// `adapters` is asked once the `plugins` table is known: it opens the plugin files, whose schemas the accounts are
-/// validated against.
+/// validated against, and may try a schema before it answers.
 pub fn load(
     origins: &Origins,
-    adapters: impl FnOnce(&crate::loader::PluginsConfig) -> Vec<AdapterSchema>,
+    adapters: impl FnOnce(&Early<'_>) -> Vec<AdapterSchema>,
 ) -> Result<Loaded, Box<Mistaken>> {
     let mut problems = Problems::default();
     let files = match files::find(&origins.files, &origins.working, &origins.system) {
@@ -141,7 +163,10 @@ pub fn load(
     }
 
     typing::apply(&mut tree, &schema::core());
-    let adapters = adapters(&plugins_alone(&tree));
+    let adapters = adapters(&Early {
+        plugins: plugins_alone(&tree),
+        tree: &tree,
+    });
     let schema = schema::with(&adapters);
     // Again, since only now accounts have a schema; what has a type keeps it.
     typing::apply(&mut tree, &schema);

@@ -3,7 +3,7 @@ use super::*;
 use serde_json::json;
 use std::path::Path;
 
-fn adapters(_: &crate::loader::PluginsConfig) -> Vec<AdapterSchema> {
+fn adapters(_: &Early<'_>) -> Vec<AdapterSchema> {
     vec![AdapterSchema {
         provider: "chat".to_owned(),
         schema: json!({

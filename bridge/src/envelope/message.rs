@@ -2,7 +2,7 @@
 
 use super::text::{push_escaped, push_trace};
 use super::{Data, EnvelopeError, MODEL_MAJOR, ModelMinor};
-use crate::bus::{Account, Kind, Provider};
+use crate::bus::{Account, Action, Kind, Provider};
 use im_bridge_plugin_api::abi::Trace;
 use im_bridge_sdk::model::Time;
 
@@ -80,6 +80,20 @@ pub fn plugin_state(
     data: Data<'_>,
 ) -> Result<Vec<u8>, EnvelopeError> {
     write(provider, None, ["adapter", "adapter_state"], of, data)
+}
+
+/// What a replica answers about a plugin of its own.
+///
+/// # Errors
+/// The body is no object.
+pub fn plugin_result(
+    provider: &Provider,
+    verb: &Action,
+    of: &Attributes<'_>,
+    data: Data<'_>,
+) -> Result<Vec<u8>, EnvelopeError> {
+    let name = format!("res.adapter.{verb}");
+    write(provider, None, [&name, &name], of, data)
 }
 
 /// Room for all attributes of ordinary length.

@@ -11,7 +11,7 @@ mod text;
 mod ulid;
 
 pub use event::{EventAttributes, EventEnvelope};
-pub use message::{Attributes, Document, document, plugin_state, result};
+pub use message::{Attributes, Document, document, plugin_result, plugin_state, result};
 pub use text::traceparent;
 pub use ulid::ulid;
 

@@ -15,6 +15,8 @@ use std::path::PathBuf;
 pub struct PluginsConfig {
     /// Folders, searched with their direct subfolders; the empty path removes a default.
     pub dirs: BTreeMap<String, PathBuf>,
+    /// Search again when a file appears, changes or goes.
+    pub watch: bool,
     /// Where the private copy that is loaded lives.
     pub stage: StageMode,
     /// Its folder; empty: `$XDG_RUNTIME_DIR/im-bridge`, else `$TMPDIR/im-bridge-<uid>`.
@@ -27,6 +29,8 @@ pub struct PluginsConfig {
     pub trust: TrustConfig,
     /// How much adapters may have unsettled.
     pub credits: CreditsConfig,
+    /// How a newer version takes over.
+    pub upgrade: UpgradeConfig,
     /// Settings by provider id.
     pub providers: BTreeMap<String, ProviderConfig>,
 }
@@ -42,6 +46,7 @@ impl Default for PluginsConfig {
     fn default() -> Self {
         Self {
             dirs: BTreeMap::new(),
+            watch: true,
             stage: StageMode::default(),
             stage_dir: PathBuf::new(),
             isolation: Isolation::default(),
@@ -49,6 +54,7 @@ impl Default for PluginsConfig {
             max_file_mib: 256,
             trust: TrustConfig::default(),
             credits: CreditsConfig::default(),
+            upgrade: UpgradeConfig::default(),
             providers: BTreeMap::new(),
         }
     }
@@ -177,6 +183,20 @@ impl Default for CreditsConfig {
             bytes: 2 << 20,
             total_bytes: 256 << 20,
         }
+    }
+}
+
+/// `[plugins.upgrade]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpgradeConfig {
+    /// By itself; false: when `im-bridge plugin upgrade` asks for it.
+    pub auto: bool,
+}
+
+impl Default for UpgradeConfig {
+    fn default() -> Self {
+        Self { auto: true }
     }
 }
 

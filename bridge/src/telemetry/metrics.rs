@@ -71,6 +71,9 @@ metrics! {
     CommandsInFlight = "commands_in_flight" Gauge ["provider", "account"] "With the adapter.";
     PluginInfo = "plugin_info" Gauge ["provider", "version", "sha256", "isolation"] "Loaded plugin files.";
     PluginRefusedTotal = "plugin_refused_total" Counter ["code"] "Plugin files refused.";
+    PluginOutOfUse = "plugin_out_of_use" Gauge ["provider", "version", "sha256", "code"]
+        "Good files that are not used: held back, rolled back or quarantined.";
+    PluginRetiredImages = "plugin_retired_images" Gauge ["provider"] "Files that were replaced and are mapped still.";
     PluginFaultsTotal = "plugin_faults_total" Counter ["provider", "kind"] "Panics, stuck calls, overdue commands.";
     PluginMisbehaviourTotal = "plugin_misbehaviour_total" Counter ["provider", "kind"] "Broken rules, answered.";
     PluginStuckInstances = "plugin_stuck_instances" Gauge [] "Instances abandoned because a call never returned.";

@@ -67,6 +67,50 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Where plugin files are looked for.
+    pub fn plugins(&self) -> PathBuf {
+        self.folder.path().join("plugins")
+    }
+
+    /// Puts a plugin file there, in one step.
+    pub fn drop_plugin(&self, name: &str, content: &[u8]) {
+        let new = self.folder.path().join("new.so");
+        std::fs::write(&new, content).expect("the folder has room");
+        std::fs::rename(&new, self.plugins().join(name)).expect("both are on one file system");
+    }
+}
+
+/// The sim adapter's file with texts in it replaced by others of the same length, which makes another version of it:
+/// descriptor, entry and description all take theirs from the same text.
+pub fn sim_with(texts: &[(&str, &str)]) -> Vec<u8> {
+    let mut file = std::fs::read(sim_plugin()).expect("it was built");
+    for (text, other) in texts {
+        assert_eq!(text.len(), other.len(), "{text} and {other}");
+        let mut from = 0;
+        let mut is_there = false;
+        while let Some(at) = find(&file[from..], text.as_bytes()) {
+            file[from + at..from + at + text.len()].copy_from_slice(other.as_bytes());
+            from += at + text.len();
+            is_there = true;
+        }
+        assert!(is_there, "the file does not contain {text}");
+    }
+    file
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let first = needle[0];
+    let mut from = 0;
+    while let Some(at) = haystack[from..].iter().position(|byte| *byte == first) {
+        if haystack[from + at..].starts_with(needle) {
+            return Some(from + at);
+        }
+        from += at + 1;
+    }
+    None
+}
+
 /// The sim adapter, beside the test's own program.
 fn sim_plugin() -> PathBuf {
     let own = std::env::current_exe().expect("a test has a program");

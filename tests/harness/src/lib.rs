@@ -10,7 +10,7 @@ mod nats;
 mod seed;
 mod wait;
 
-pub use bridge::{Bridge, Files, Simulator};
+pub use bridge::{Bridge, Files, Simulator, sim_with};
 pub use nats::{Cluster, Jetstream, Nats};
 pub use seed::seeded;
 pub use wait::{WITHIN, eventually, eventually_within, stays, within};

@@ -169,6 +169,9 @@ verbs! {
     AdapterVerb in adapter, "adapter":
     Info = "info" => AdapterInfo,
     Reload = "reload" => AdapterReload,
+    Upgrade = "upgrade" => AdapterReload,
+    Rollback = "rollback" => AdapterReload,
+    Clear = "clear" => AdapterReload,
 }
 
 /// `data` of a command, as the caller writes it.

@@ -54,6 +54,9 @@ names! {
     AdapterVerb {
         Info = "info",
         Reload = "reload",
+        Upgrade = "upgrade",
+        Rollback = "rollback",
+        Clear = "clear",
     }
 
     /// What to do about an error; the number is the plugin ABI's status.

@@ -401,5 +401,27 @@ pub mod adapter {
         #[derive(Default)]
         #[serde(deny_unknown_fields)]
         Reload {}
+
+        /// Uses the newest file that waits for a person.
+        #[derive(Default)]
+        #[serde(deny_unknown_fields)]
+        Upgrade {
+            /// Also if the version before cannot read what this one keeps.
+            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            one_way: bool,
+        }
+
+        /// Goes back to the version before, and uses the newer one no more until that is cleared.
+        #[derive(Default)]
+        #[serde(deny_unknown_fields)]
+        Rollback {}
+
+        /// Lets a file be used again that is out of use.
+        #[derive(Default)]
+        #[serde(deny_unknown_fields)]
+        Clear {
+            /// The first digits of its hash, at least four.
+            sha256: String,
+        }
     }
 }

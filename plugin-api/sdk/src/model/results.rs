@@ -362,7 +362,7 @@ results! {
         retired: Vec<RetiredImage>,
     }
 
-    /// What a search for plugins found on one replica.
+    /// How a provider's plugin is on one replica after what was asked for.
     AdapterReload {
         /// The replica.
         instance: String,
