@@ -80,8 +80,11 @@ metrics! {
     PluginLogDroppedTotal = "plugin_log_dropped_total" Counter ["provider"] "Log records above the limit.";
     NatsConnected = "nats_connected" Gauge ["connection"] "The connection stands.";
     LeasesHeld = "leases_held" Gauge [] "Shards that this replica owns.";
+    TelemetryExportedTotal = "telemetry_exported_total" Counter ["signal"] "Accepted by the collector.";
     TelemetryDroppedTotal = "telemetry_dropped_total" Counter ["signal", "reason"] "Spans, values and lines that were lost.";
     TelemetryQueue = "telemetry_queue" Gauge ["signal"] "Waiting to be written or sent.";
+    TelemetryExcludedTotal = "telemetry_excluded_total" Counter ["reason"] "Operations without a span of their own.";
+    TraceContextInvalidTotal = "trace_context_invalid_total" Counter [] "Malformed trace contexts in messages.";
     LogSuppressedTotal = "log_suppressed_total" Counter ["level"] "Lines left out because they repeat others.";
     BuildInfo = "build_info" Gauge ["version", "abi"] "The running version.";
     Ready = "ready" Gauge [] "As /readyz says.";
