@@ -4,6 +4,8 @@
 //!
 //! Not here: rules that rustc and clippy know (root `Cargo.toml`, `clippy.toml`).
 
+mod documents;
+mod observability;
 mod packages;
 mod sources;
 mod tree;

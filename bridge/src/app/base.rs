@@ -6,9 +6,7 @@ use super::lookout::Lookout;
 use crate::account::seal::Seals;
 use crate::bus::shards::Shards;
 use crate::bus::{Account, AckTable, Bus, Shard};
-use crate::config::types::LogLevel;
-use crate::loader::host::Pool;
-use crate::telemetry::Telemetry;
+use crate::loader::host::{Hooks, Pool};
 use crate::{inbound, outbound};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,9 +21,7 @@ pub struct Base {
     /// The bound on what all adapters together have unsettled.
     pub pool: Arc<Pool>,
     pub shards: Shards,
-    pub telemetry: Telemetry,
-    /// What adapters may say in the log.
-    pub log_level: LogLevel,
+    pub hooks: Arc<dyn Hooks>,
     pub directory: Arc<Directory>,
     pub figures: Arc<Figures>,
     pub lookout: Lookout,

@@ -160,6 +160,11 @@ impl Face {
         self.lock().instance.upgrade()
     }
 
+    /// Sessions tried since one was up.
+    pub fn failures(&self) -> u32 {
+        self.lock().attempt
+    }
+
     /// Sessions that were up so far.
     pub fn sessions(&self) -> u64 {
         self.lock().sessions

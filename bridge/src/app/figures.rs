@@ -4,34 +4,92 @@
 
 use super::base::Base;
 use super::plan::Plan;
+use super::reload::{NotDone, Reloaded};
 use crate::admin::Health;
 use crate::bus::Provider;
+use crate::bus::clock::unix_ms;
 use crate::loader::Loaded;
 use crate::loader::host::{CreditFigures, Fault, Misbehaviour, Op, stuck_instances};
-use crate::telemetry::{Exposition, Metric, Source};
+use crate::outbound::metrics::AccountFigures;
+use crate::telemetry::{Exposition, Histogram, Metric, Source};
 use im_bridge_sdk::model::NoiseClass;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::watch;
 
-/// Labels of an operation: name, noise class, outcome. Names are those that `describe` declares, and `other`.
-type Operation = (Box<str>, &'static str, &'static str);
+/// Of one operation; names are those that `describe` declares, and `other`.
+#[derive(Default)]
+struct Operation {
+    /// By noise class: that went well, that failed.
+    counts: [[u64; 2]; NOISE.len()],
+    items: u64,
+    took: Arc<Histogram>,
+}
+
+const NOISE: [NoiseClass; 7] = [
+    NoiseClass::Command,
+    NoiseClass::Event,
+    NoiseClass::Session,
+    NoiseClass::PollHit,
+    NoiseClass::PollEmpty,
+    NoiseClass::Heartbeat,
+    NoiseClass::Aux,
+];
 
 #[derive(Default)]
 struct Counts {
-    operations: BTreeMap<Provider, BTreeMap<Operation, u64>>,
+    operations: BTreeMap<Provider, BTreeMap<Box<str>, Operation>>,
     faults: BTreeMap<(Provider, &'static str), u64>,
     misbehaviour: BTreeMap<(Provider, &'static str), u64>,
     logs_dropped: BTreeMap<Provider, u64>,
+}
+
+/// How reloads of the configuration ended.
+#[derive(Default)]
+pub struct Reloads {
+    applied: AtomicU64,
+    unchanged: AtomicU64,
+    refused: AtomicU64,
+    is_last_refused: AtomicBool,
+}
+
+impl Reloads {
+    pub(super) fn count(&self, reloaded: &Result<Reloaded, NotDone>) {
+        let counter = match reloaded {
+            Ok(Reloaded::Done { .. }) => &self.applied,
+            Ok(Reloaded::Same) => &self.unchanged,
+            Ok(Reloaded::Refused { .. }) | Err(NotDone::Configuration { .. }) => &self.refused,
+            // Nothing was read.
+            Err(_) => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let is_ok = matches!(reloaded, Ok(Reloaded::Done { .. } | Reloaded::Same));
+        self.is_last_refused.store(!is_ok, Ordering::Relaxed);
+    }
+
+    fn collect(&self, to: &mut Exposition) {
+        for (outcome, counter) in [
+            ("applied", &self.applied),
+            ("unchanged", &self.unchanged),
+            ("refused", &self.refused),
+        ] {
+            let count = counter.load(Ordering::Relaxed);
+            to.count(Metric::ConfigReloadsTotal, &[outcome], count);
+        }
+        let is_ok = !self.is_last_refused.load(Ordering::Relaxed);
+        to.count(Metric::ConfigLastReloadOk, &[], u64::from(is_ok));
+    }
 }
 
 /// What no other part counts.
 #[derive(Default)]
 pub struct Figures {
     counts: Mutex<Counts>,
-    pub(super) reloads_done: AtomicU64,
-    pub(super) reloads_refused: AtomicU64,
+    pub(super) reloads: Reloads,
+    /// Last measured, in nanoseconds, by connection: data, control; 0: not yet.
+    pub(super) round_trip_ns: [AtomicU64; 2],
 }
 
 impl Figures {
@@ -40,15 +98,26 @@ impl Figures {
     }
 
     pub(super) fn operation(&self, provider: &Provider, op: &Op) {
-        let noise = u16::try_from(op.noise.0).unwrap_or(u16::MAX);
-        let noise = NoiseClass::from_abi(noise).as_str();
-        let outcome = if op.status.is_ok() { "ok" } else { "error" };
+        let noise = NoiseClass::from_abi(u16::try_from(op.noise.0).unwrap_or(u16::MAX));
+        let noise = NOISE.iter().position(|known| *known == noise);
+        let took_ns = op.end_ns.saturating_sub(op.start_ns);
+        let took = Duration::from_nanos(u64::try_from(took_ns).unwrap_or(0));
         let mut counts = self.lock();
         if !counts.operations.contains_key(provider) {
             counts.operations.insert(provider.clone(), BTreeMap::new());
         }
-        let of = counts.operations.entry(provider.clone()).or_default();
-        *of.entry((op.name().into(), noise, outcome)).or_default() += 1;
+        let operations = counts
+            .operations
+            .get_mut(provider)
+            .expect("it is there now");
+        if !operations.contains_key(op.name()) {
+            operations.insert(op.name().into(), Operation::default());
+        }
+        let operation = operations.get_mut(op.name()).expect("it is there now");
+        let outcomes = &mut operation.counts[noise.unwrap_or(NOISE.len() - 1)];
+        outcomes[usize::from(!op.status.is_ok())] += 1;
+        operation.items = operation.items.saturating_add(op.items);
+        operation.took.record(took);
     }
 
     pub(super) fn fault(&self, provider: &Provider, fault: &Fault) {
@@ -81,9 +150,8 @@ impl Source for Figures {
     fn collect(&self, to: &mut Exposition) {
         let counts = self.lock();
         for (provider, operations) in &counts.operations {
-            for ((name, noise, outcome), count) in operations {
-                let labels = [provider.as_str(), name, noise, outcome];
-                to.count(Metric::OperationsTotal, &labels, *count);
+            for (name, operation) in operations {
+                operation.collect(provider.as_str(), name, to);
             }
         }
         for ((provider, kind), count) in &counts.faults {
@@ -103,17 +171,31 @@ impl Source for Figures {
         for (provider, count) in &counts.logs_dropped {
             to.count(Metric::PluginLogDroppedTotal, &[provider.as_str()], *count);
         }
-        for (outcome, counter) in [
-            ("done", &self.reloads_done),
-            ("refused", &self.reloads_refused),
-        ] {
-            to.count(
-                Metric::ConfigReloadsTotal,
-                &[outcome],
-                counter.load(Ordering::Relaxed),
-            );
+        self.reloads.collect(to);
+        for (connection, ns) in ["data", "control"].iter().zip(&self.round_trip_ns) {
+            let ns = ns.load(Ordering::Relaxed);
+            if ns > 0 {
+                let seconds = Duration::from_nanos(ns).as_secs_f64();
+                to.value(Metric::NatsRttSeconds, &[connection], seconds);
+            }
         }
         to.count(Metric::PluginStuckInstances, &[], stuck_instances());
+    }
+}
+
+impl Operation {
+    fn collect(&self, provider: &str, name: &str, to: &mut Exposition) {
+        for (noise, outcomes) in NOISE.iter().zip(&self.counts) {
+            for (outcome, count) in ["ok", "error"].iter().zip(outcomes) {
+                if *count > 0 {
+                    let labels = [provider, name, noise.as_str(), outcome];
+                    to.count(Metric::OperationsTotal, &labels, *count);
+                }
+            }
+        }
+        let labels = [provider, name];
+        to.count(Metric::OperationItemsTotal, &labels, self.items);
+        to.histogram(Metric::OperationSeconds, &labels, &self.took);
     }
 }
 
@@ -135,6 +217,18 @@ impl Source for Parts {
             plugins(&plan.borrow().clone(), to);
         }
         if let Some(base) = self.base.get().and_then(Weak::upgrade) {
+            if let Some(plan) = self.plan.get() {
+                // Said of each, so that one without an owner shows, too.
+                let plan = plan.borrow().clone();
+                for wanted in plan.accounts.values().filter(|wanted| wanted.part.enabled) {
+                    let (provider, alias) = (&wanted.account.provider, &wanted.account.alias);
+                    to.count(
+                        Metric::AccountOwned,
+                        &[provider.as_str(), alias.as_str()],
+                        0,
+                    );
+                }
+            }
             bus(&base, to);
             events(&base, to);
             commands(&base, to);
@@ -176,6 +270,10 @@ fn bus(base: &Base, to: &mut Exposition) {
     for (name, connection) in [("data", &base.bus.data), ("control", &base.bus.control)] {
         let stands = u64::from(connection.is_connected());
         to.count(Metric::NatsConnected, &[name], stands);
+        let again = connection.connects().borrow().saturating_sub(1);
+        to.count(Metric::NatsReconnectsTotal, &[name], again);
+        let slow = connection.slow_consumers();
+        to.count(Metric::NatsSlowConsumerTotal, &[name], slow);
     }
     let status = base.acks.status();
     to.count(Metric::PublishInFlight, &[], status.in_flight as u64);
@@ -189,6 +287,15 @@ fn bus(base: &Base, to: &mut Exposition) {
         .filter(|lease| lease.record.owner == *owner)
         .count();
     to.count(Metric::LeasesHeld, &[], held as u64);
+    let leases = base.shards.figures();
+    to.histogram(Metric::LeaseRenewSeconds, &[], &leases.renew);
+    if let Some(margin) = leases.margin() {
+        to.value(Metric::LeaseMarginSeconds, &[], margin.as_secs_f64());
+    }
+    for (reason, counter) in [("expired", &leases.expired), ("conflict", &leases.conflict)] {
+        let count = counter.load(Ordering::Relaxed);
+        to.count(Metric::LeasesLostTotal, &[reason], count);
+    }
 }
 
 fn events(base: &Base, to: &mut Exposition) {
@@ -212,6 +319,11 @@ fn events(base: &Base, to: &mut Exposition) {
         let bytes = figures.event_bytes.load(Ordering::Relaxed);
         to.count(Metric::EventBytesTotal, &[provider], bytes);
         to.histogram(Metric::EventStoreSeconds, &[provider], &figures.event_store);
+        to.histogram(
+            Metric::EventLatencySeconds,
+            &[provider],
+            &figures.event_latency,
+        );
         for (class, count) in figures.dead_letters() {
             to.count(Metric::DeadLettersTotal, &[provider, "event", class], count);
         }
@@ -227,6 +339,10 @@ fn commands(base: &Base, to: &mut Exposition) {
         }
         for (path, histogram) in [("durable", &figures.durable), ("request", &figures.request)] {
             to.histogram(Metric::CommandSeconds, &[provider, path], histogram);
+        }
+        for (command, histogram) in figures.at_provider() {
+            let labels = [provider, &*command];
+            to.histogram(Metric::CommandProviderSeconds, &labels, &histogram);
         }
         for (class, count) in figures.retries() {
             to.count(Metric::CommandRetriesTotal, &[provider, class], count);
@@ -252,6 +368,10 @@ fn accounts(base: &Base, to: &mut Exposition) {
         to.count(Metric::AccountOwned, &labels, 1);
         let state = face.state().state.as_str();
         to.count(Metric::AccountState, &[provider, account, state], 1);
+        let silence = face.signs.silent_for().as_secs_f64();
+        to.value(Metric::AccountSilenceSeconds, &labels, silence);
+        let failures = u64::from(face.failures());
+        to.count(Metric::AccountFailures, &labels, failures);
         let again = face.sessions().saturating_sub(1);
         to.count(Metric::AccountReconnectsTotal, &labels, again);
         to.count(Metric::SyncGapsTotal, &labels, face.gaps());
@@ -277,6 +397,21 @@ fn accounts(base: &Base, to: &mut Exposition) {
                 &labels,
                 figures.in_flight.load(Ordering::Relaxed),
             );
+            let unresolved = figures.unresolved.load(Ordering::Relaxed);
+            to.count(Metric::CommandsUnresolved, &labels, unresolved);
+            to.value(Metric::CommandOldestSeconds, &labels, age_s(figures));
         }
+    }
+}
+
+/// Of the oldest command that waits; none: no age.
+fn age_s(figures: &AccountFigures) -> f64 {
+    let oldest_ms = figures.oldest_ms.load(Ordering::Relaxed);
+    let age_ms = unix_ms().saturating_sub(oldest_ms).max(0);
+    let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+    if oldest_ms == 0 {
+        0.0
+    } else {
+        age.as_secs_f64()
     }
 }

@@ -20,6 +20,7 @@ use im_bridge_sdk::model::Guarantees;
 use readers::Readers;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -156,6 +157,13 @@ async fn look(base: &Base, plan: &Plan, is_first: bool, readers: &mut Readers) {
         Err(error) => return tracing::debug!(%error, "no look at the objects"),
     };
     base.lookout.with(|seen| seen.survey = Arc::clone(&survey));
+    let connections = [&base.bus.data, &base.bus.control];
+    for (connection, figure) in connections.iter().zip(&base.figures.round_trip_ns) {
+        if let Some(took) = connection.round_trip().await {
+            let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            figure.store(ns, Ordering::Relaxed);
+        }
+    }
     let lookout = &base.lookout;
     let events = survey.object(&lookout.names.events());
     lookout.found(Source::Own, own(&survey, events, plan));

@@ -19,7 +19,6 @@ mod documents;
 mod face;
 mod figures;
 pub(crate) mod holds;
-mod hooks;
 mod liveness;
 mod load;
 mod logins;

@@ -20,7 +20,6 @@ use crate::config::{Mistaken, Origins};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -420,13 +419,12 @@ async fn follow(
         };
         reloader = back;
         let Some(reloaded) = reloaded else { continue };
+        figures.reloads.count(&reloaded);
         match &reloaded {
             Ok(Reloaded::Refused { code, .. }) | Err(NotDone::Configuration { code }) => {
-                figures.reloads_refused.fetch_add(1, Ordering::Relaxed);
                 telling.send_replace(Some(code));
             }
             Ok(Reloaded::Done { .. } | Reloaded::Same) => {
-                figures.reloads_done.fetch_add(1, Ordering::Relaxed);
                 telling.send_replace(None);
             }
             // Nothing was read.

@@ -29,6 +29,11 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(Self::now().0))
     }
 
+    /// Since then.
+    pub fn elapsed(self) -> Duration {
+        Duration::from_nanos(Self::now().0.saturating_sub(self.0))
+    }
+
     pub fn has_passed(self) -> bool {
         Self::now() >= self
     }

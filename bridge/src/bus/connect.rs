@@ -14,6 +14,7 @@ use async_nats::{
 };
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -135,6 +136,7 @@ pub struct Connection {
     api: Api,
     connects: watch::Receiver<u64>,
     denials: broadcast::Sender<String>,
+    slow_consumers: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -165,6 +167,18 @@ impl Connection {
     pub fn server_client(&self) -> Option<(String, u64)> {
         let info = self.client.try_server_info()?;
         Some((info.server_id, info.client_id))
+    }
+
+    /// How often a subscription lost messages because it was not read.
+    pub fn slow_consumers(&self) -> u64 {
+        self.slow_consumers.load(Ordering::Relaxed)
+    }
+
+    /// What the server takes to answer, if it does.
+    pub async fn round_trip(&self) -> Option<Duration> {
+        let asked = std::time::Instant::now();
+        let answered = self.api.call::<Value>("INFO", &Value::Null).await;
+        answered.ok().map(|_| asked.elapsed())
     }
 
     pub fn is_connected(&self) -> bool {
@@ -250,11 +264,16 @@ async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
     let (connected, connects) = watch::channel(0);
     let (denials, _) = broadcast::channel(DENIALS);
     let itself: Arc<OnceLock<Client>> = Arc::default();
+    let slow_consumers: Arc<AtomicU64> = Arc::default();
     let options = options(settings)?.event_callback({
         let (itself, denials) = (Arc::clone(&itself), denials.clone());
+        let slow = Arc::clone(&slow_consumers);
         move |event| {
             match &event {
                 Event::Connected => connected.send_modify(|count| *count += 1),
+                Event::SlowConsumer(_) => {
+                    slow.fetch_add(1, Ordering::Relaxed);
+                }
                 Event::ServerError(ServerError::Other(text)) => {
                     // Nobody may be listening yet.
                     let _ = denials.send(text.clone());
@@ -290,6 +309,7 @@ async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
         api: Api::new(replies),
         connects,
         denials,
+        slow_consumers,
     })
 }
 

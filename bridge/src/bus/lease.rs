@@ -8,8 +8,10 @@
 use super::clock::Moment;
 use super::hold::Hold;
 use super::kv::{Bucket, Entry, Write, WriteError};
+use super::lease_figures::LeaseFigures;
 use super::members::{LeaseRecord, Owner, member_key};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -49,6 +51,7 @@ pub(super) struct Lease {
     pub(super) epoch: u64,
     revision: u64,
     pub(super) hold: Hold,
+    figures: Arc<LeaseFigures>,
 }
 
 /// Why a lease is no longer kept.
@@ -68,6 +71,7 @@ impl Lease {
         value: Bytes,
         expects: u64,
         timing: Timing,
+        figures: &Arc<LeaseFigures>,
     ) -> Result<Self, WriteError> {
         let sent = Moment::now();
         let write = Write {
@@ -85,6 +89,7 @@ impl Lease {
             epoch: revision,
             revision,
             hold: Hold::until(sent.after(timing.stop)),
+            figures: Arc::clone(figures),
         })
     }
 
@@ -101,7 +106,10 @@ impl Lease {
         let ended = loop {
             tokio::select! {
                 biased;
-                () = hold.lost() => break Ended::Lost,
+                () = hold.lost() => {
+                    self.figures.lost(false);
+                    break Ended::Lost;
+                }
                 // A holder that dropped its end wants it back, too.
                 _ = &mut give_back => {
                     self.give_back().await;
@@ -113,13 +121,16 @@ impl Lease {
             let now = value.borrow_and_update().clone();
             let renewal = tokio::select! {
                 biased;
-                () = hold.lost() => Renewal::Lost,
+                () = hold.lost() => Renewal::Late,
                 renewal = self.renew(now) => renewal,
             };
             match renewal {
                 Renewal::Done => next = Instant::now() + self.timing.renew,
                 Renewal::Undecided => next = Instant::now() + PAUSE,
-                Renewal::Lost => break Ended::Lost,
+                Renewal::Late | Renewal::Lost => {
+                    self.figures.lost(matches!(renewal, Renewal::Lost));
+                    break Ended::Lost;
+                }
             }
         };
         hold.end();
@@ -137,6 +148,8 @@ impl Lease {
         match self.bucket.put(&self.key, value, write).await {
             Ok(revision) => {
                 self.revision = revision;
+                let left = self.hold.ends_at().until();
+                self.figures.renewed(sent.elapsed(), left);
                 self.hold.renewed_until(sent.after(self.timing.stop));
                 Renewal::Done
             }
@@ -189,5 +202,8 @@ impl Lease {
 enum Renewal {
     Done,
     Undecided,
+    /// There was no time left.
+    Late,
+    /// Somebody else has it.
     Lost,
 }

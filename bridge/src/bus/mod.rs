@@ -16,6 +16,7 @@ pub mod fetch;
 pub mod hold;
 pub mod kv;
 pub mod lease;
+pub mod lease_figures;
 pub mod members;
 pub mod objects;
 pub mod permissions;

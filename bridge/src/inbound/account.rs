@@ -53,7 +53,6 @@ impl Inbound {
         let owner = Arc::new(Owner {
             gateway: Arc::clone(gateway),
             figures: gateway.figures().provider(&options.account.provider),
-            labels: gateway.telemetry.account(&options.account),
             account: options.account,
             hold: options.hold,
             surroundings: options.surroundings,

@@ -5,7 +5,7 @@ use crate::bus::blobs::Blobs;
 use crate::bus::objects::{Limits, Names};
 use crate::bus::{AckTable, Bus, Subjects, Target};
 use crate::dead_letter::DeadLetters;
-use crate::telemetry::{PerProvider, Telemetry};
+use crate::telemetry::PerProvider;
 use async_nats::Client;
 use std::sync::Arc;
 
@@ -18,12 +18,11 @@ pub struct Gateway {
     pub(super) dead_letters: DeadLetters,
     pub(super) events: Target,
     pub(super) subjects: Subjects,
-    pub(super) telemetry: Telemetry,
     figures: PerProvider<ProviderFigures>,
 }
 
 impl Gateway {
-    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits, telemetry: &Telemetry) -> Arc<Self> {
+    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             acks: acks.clone(),
             blobs: Blobs::new(bus, acks),
@@ -34,7 +33,6 @@ impl Gateway {
                 duplicate_window: limits.events_duplicate_window,
             },
             subjects: bus.subjects.clone(),
-            telemetry: telemetry.clone(),
             figures: PerProvider::default(),
         })
     }

@@ -71,7 +71,6 @@ impl Outbound {
         let ending = watch::Sender::new(false);
         let desk = Arc::new(Desk {
             figures: gateway.figures().provider(&options.account.provider),
-            labels: gateway.telemetry.account(&options.account),
             gateway: Arc::clone(gateway),
             account: options.account,
             model: options.model,

@@ -8,7 +8,7 @@ use crate::bus::kv::Bucket;
 use crate::bus::objects::{Limits, Names};
 use crate::bus::{AckTable, Bus, Hold, Subjects, Target};
 use crate::dead_letter::DeadLetters;
-use crate::telemetry::{PerProvider, Telemetry};
+use crate::telemetry::PerProvider;
 use async_nats::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,13 +38,12 @@ pub struct Gateway {
     pub(super) requests: Arc<Semaphore>,
     pub(super) commands_max_age: Duration,
     api: Api,
-    pub(super) commands: Arc<str>,
-    pub(super) telemetry: Telemetry,
+    commands: Arc<str>,
     figures: PerProvider<ProviderFigures>,
 }
 
 impl Gateway {
-    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits, telemetry: &Telemetry) -> Arc<Self> {
+    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits) -> Arc<Self> {
         let names = Names::new(bus.subjects.root());
         let ttl = limits.commands_max_age.max(LEDGER_TTL_MIN);
         Arc::new(Self {
@@ -62,7 +61,6 @@ impl Gateway {
             commands_max_age: limits.commands_max_age,
             api: bus.data.api().clone(),
             commands: names.commands().into(),
-            telemetry: telemetry.clone(),
             figures: PerProvider::default(),
         })
     }

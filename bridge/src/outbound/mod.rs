@@ -31,7 +31,6 @@ mod result;
 mod retry;
 mod shard;
 mod tail;
-mod trace;
 mod verify;
 mod work;
 

@@ -1,23 +1,34 @@
 //! Values of one scrape, and the text that scrapers read (format 0.0.4).
 //!
 //! Equal labels of several sources add up, so that each account counts for itself and the provider's figure is the sum.
+//! However many accounts, kinds and operations there are, the number of series stays below the bound of the list: what is
+//! beyond it shares one that is called `other`.
 
 use super::histogram::{Histogram, LATENCY_S};
 use super::metrics::{Metric, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-#[derive(Debug, Default)]
-struct Buckets {
-    counts: [u64; LATENCY_S.len() + 1],
-    sum_s: f64,
+/// What stands for label values beyond the bound.
+pub const OTHER: &str = "other";
+
+/// Values of the labels of one series, in the order of the metric's definition.
+type Labels = Box<[Box<str>]>;
+
+#[derive(Clone, Debug, Default)]
+pub struct Buckets {
+    /// Not cumulated; the last one is beyond all bounds.
+    pub counts: [u64; LATENCY_S.len() + 1],
+    pub sum_s: f64,
 }
 
 /// What one scrape is told.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    values: BTreeMap<Metric, BTreeMap<String, f64>>,
-    histograms: BTreeMap<Metric, BTreeMap<String, Buckets>>,
+    values: BTreeMap<Metric, BTreeMap<Labels, f64>>,
+    histograms: BTreeMap<Metric, BTreeMap<Labels, Buckets>>,
+    /// Series that had to share one, by metric.
+    overflow: BTreeMap<Metric, u64>,
 }
 
 impl Exposition {
@@ -32,42 +43,84 @@ impl Exposition {
 
     /// One value that is no count.
     pub fn value(&mut self, metric: Metric, labels: &[&str], value: f64) {
-        *self
-            .values
-            .entry(metric)
-            .or_default()
-            .entry(rendered(metric, labels))
-            .or_default() += value;
+        let series = self.values.entry(metric).or_default();
+        *place(series, metric, labels, &mut self.overflow) += value;
     }
 
     /// All counts of a histogram.
     pub fn histogram(&mut self, metric: Metric, labels: &[&str], histogram: &Histogram) {
-        let own = self
-            .histograms
-            .entry(metric)
-            .or_default()
-            .entry(rendered(metric, labels))
-            .or_default();
+        let series = self.histograms.entry(metric).or_default();
+        let own = place(series, metric, labels, &mut self.overflow);
         for (own, count) in own.counts.iter_mut().zip(histogram.counts()) {
             *own += count;
         }
         own.sum_s += histogram.sum_seconds();
     }
 
+    /// Lets accounts beyond the first `max`, in the order of their names, share one: counts add up, of other values the
+    /// worst is shown.
+    pub fn fold_accounts(&mut self, max: usize) {
+        let mut accounts = BTreeSet::new();
+        for (metric, series) in &self.values {
+            accounts.extend(series.keys().filter_map(|labels| account(*metric, labels)));
+        }
+        if accounts.len() <= max {
+            return;
+        }
+        let kept: BTreeSet<(Box<str>, Box<str>)> = accounts
+            .into_iter()
+            .take(max)
+            .map(|(provider, account)| (provider.into(), account.into()))
+            .collect();
+        for (metric, series) in &mut self.values {
+            for (mut labels, value) in std::mem::take(series) {
+                let is_kept = account(*metric, &labels).is_none_or(|(provider, account)| {
+                    kept.contains(&(provider.into(), account.into()))
+                });
+                if !is_kept {
+                    let at = position_of_account(*metric).expect("it has an account");
+                    labels[at] = OTHER.into();
+                    *self.overflow.entry(*metric).or_default() += 1;
+                }
+                let is_new = !series.contains_key(&labels);
+                let shown = series.entry(labels).or_default();
+                *shown = match metric.info().kind {
+                    _ if is_new => value,
+                    // Owned by somebody is good, everything else is worse the more it is.
+                    Type::Gauge if *metric == Metric::AccountOwned => shown.min(value),
+                    Type::Gauge => shown.max(value),
+                    Type::Counter | Type::Histogram => *shown + value,
+                };
+            }
+        }
+    }
+
+    /// How many series had to share one since the last time this was asked.
+    pub fn take_overflow(&mut self) -> BTreeMap<Metric, u64> {
+        std::mem::take(&mut self.overflow)
+    }
+
+    /// Each metric that has values, in the order of the list.
+    pub fn series(&self) -> impl Iterator<Item = (Metric, &BTreeMap<Labels, f64>)> {
+        self.values.iter().map(|(metric, series)| (*metric, series))
+    }
+
+    /// Each histogram that has values, in the order of the list.
+    pub fn buckets(&self) -> impl Iterator<Item = (Metric, &BTreeMap<Labels, Buckets>)> {
+        self.histograms
+            .iter()
+            .map(|(metric, series)| (*metric, series))
+    }
+
     /// The text.
     pub fn render(&self) -> String {
         let mut out = String::new();
         for metric in Metric::ALL {
-            let info = metric.info();
-            let name = info.name;
+            let name = metric.info().name;
             if let Some(series) = self.values.get(metric) {
                 head(&mut out, *metric);
                 for (labels, value) in series {
-                    let braces = if labels.is_empty() {
-                        String::new()
-                    } else {
-                        format!("{{{labels}}}")
-                    };
+                    let braces = braces(&rendered(*metric, labels));
                     let _ = writeln!(out, "im_bridge_{name}{braces} {value}");
                 }
             }
@@ -76,6 +129,7 @@ impl Exposition {
             };
             head(&mut out, *metric);
             for (labels, buckets) in series {
+                let labels = rendered(*metric, labels);
                 let comma = if labels.is_empty() { "" } else { "," };
                 let mut total = 0;
                 for (index, count) in buckets.counts.iter().enumerate() {
@@ -88,16 +142,50 @@ impl Exposition {
                         "im_bridge_{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}"
                     );
                 }
-                let braces = if labels.is_empty() {
-                    String::new()
-                } else {
-                    format!("{{{labels}}}")
-                };
+                let braces = braces(&labels);
                 let _ = writeln!(out, "im_bridge_{name}_sum{braces} {}", buckets.sum_s);
                 let _ = writeln!(out, "im_bridge_{name}_count{braces} {total}");
             }
         }
         out
+    }
+}
+
+/// Where a value of these labels stands. What does not fit any more stands with all the others that did not.
+fn place<'s, V: Default>(
+    series: &'s mut BTreeMap<Labels, V>,
+    metric: Metric,
+    labels: &[&str],
+    overflow: &mut BTreeMap<Metric, u64>,
+) -> &'s mut V {
+    let names = metric.info().labels;
+    debug_assert_eq!(names.len(), labels.len(), "{metric:?} has labels {names:?}");
+    let mut own: Labels = labels.iter().map(|label| Box::from(*label)).collect();
+    let is_bounded = position_of_account(metric).is_none();
+    if is_bounded && series.len() >= metric.info().series_max() && !series.contains_key(&own) {
+        own.fill(OTHER.into());
+        *overflow.entry(metric).or_default() += 1;
+    }
+    series.entry(own).or_default()
+}
+
+fn position_of_account(metric: Metric) -> Option<usize> {
+    let labels = metric.info().labels;
+    labels.iter().position(|name| *name == "account")
+}
+
+/// Provider and account of a series that has one.
+fn account(metric: Metric, labels: &Labels) -> Option<(&str, &str)> {
+    // Every metric with an account has its provider in front.
+    let at = position_of_account(metric)?;
+    Some((&labels[at - 1], &labels[at]))
+}
+
+fn braces(labels: &str) -> String {
+    if labels.is_empty() {
+        String::new()
+    } else {
+        format!("{{{labels}}}")
     }
 }
 
@@ -112,9 +200,8 @@ fn head(out: &mut String, metric: Metric) {
     let _ = writeln!(out, "# TYPE im_bridge_{} {kind}", info.name);
 }
 
-fn rendered(metric: Metric, labels: &[&str]) -> String {
+fn rendered(metric: Metric, labels: &Labels) -> String {
     let names = metric.info().labels;
-    debug_assert_eq!(names.len(), labels.len(), "{metric:?} has labels {names:?}");
     let mut out = String::new();
     for (index, (name, value)) in names.iter().zip(labels).enumerate() {
         let comma = if index == 0 { "" } else { "," };
@@ -184,6 +271,54 @@ mod tests {
         let mut exposition = Exposition::default();
         exposition.count(Metric::PluginRefusedTotal, &["a\"b\\c\nd"], 1);
         assert!(exposition.render().contains(r#"{code="a\"b\\c\nd"} 1"#));
+    }
+
+    #[test]
+    fn accounts_beyond_the_bound_share_one_and_the_worst_of_them_is_shown() {
+        let mut exposition = Exposition::default();
+        for n in 0..3_000_u64 {
+            let account = format!("a{n:04}");
+            let labels = ["chat", account.as_str()];
+            exposition.count(Metric::AccountReconnectsTotal, &labels, 1);
+            exposition.count(Metric::CommandsWaiting, &labels, n);
+            exposition.count(Metric::AccountOwned, &labels, u64::from(n < 2_999));
+        }
+        exposition.fold_accounts(1_000);
+        let text = exposition.render();
+        for line in [
+            "im_bridge_account_reconnects_total{provider=\"chat\",account=\"a0999\"} 1\n",
+            "im_bridge_account_reconnects_total{provider=\"chat\",account=\"other\"} 2000\n",
+            "im_bridge_commands_waiting{provider=\"chat\",account=\"other\"} 2999\n",
+            "im_bridge_account_owned{provider=\"chat\",account=\"other\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+        assert!(!text.contains("a1000"));
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.contains("reconnects_total{"))
+                .count(),
+            1_001
+        );
+        let overflow = exposition.take_overflow();
+        assert_eq!(overflow[&Metric::AccountReconnectsTotal], 2_000);
+    }
+
+    #[test]
+    fn whatever_labels_say_there_are_never_more_series_than_the_list_allows() {
+        let mut exposition = Exposition::default();
+        let max = Metric::CommandRetriesTotal.info().series_max();
+        for n in 0..2 * max {
+            let class = format!("class {n}");
+            exposition.count(Metric::CommandRetriesTotal, &["chat", &class], 1);
+        }
+        let (_, series) = exposition.series().next().unwrap();
+        assert_eq!(series.len(), max + 1);
+        assert_eq!(series.values().sum::<f64>(), 2.0 * max as f64);
+        assert_eq!(
+            exposition.take_overflow()[&Metric::CommandRetriesTotal],
+            max as u64
+        );
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 mod bridge;
 mod nats;
-pub mod otlp;
 mod seed;
 mod wait;
 

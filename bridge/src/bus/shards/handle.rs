@@ -1,8 +1,10 @@
 //! What a keeper tells of its shards, and what it can be asked.
 
 use crate::bus::hold::Hold;
+use crate::bus::lease_figures::LeaseFigures;
 use crate::bus::members::{Owner, View};
 use crate::bus::shard::Shard;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 /// What happens to a shard. Its user answers `GiveBack` with [`Shards::drained`].
@@ -44,11 +46,16 @@ pub struct Shards {
     pub(super) owner: Owner,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) view: watch::Receiver<View>,
+    pub(super) figures: Arc<LeaseFigures>,
 }
 
 impl Shards {
     pub fn owner(&self) -> &Owner {
         &self.owner
+    }
+
+    pub fn figures(&self) -> &LeaseFigures {
+        &self.figures
     }
 
     /// Who has what, as it was last seen.

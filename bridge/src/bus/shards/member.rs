@@ -3,8 +3,10 @@
 use super::TICK;
 use crate::bus::kv::Bucket;
 use crate::bus::lease::{Lease, Timing};
+use crate::bus::lease_figures::LeaseFigures;
 use crate::bus::members::{Owner, member_key};
 use bytes::Bytes;
+use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
@@ -17,6 +19,8 @@ pub(super) async fn keep_member(
     mut end: oneshot::Receiver<()>,
 ) {
     let key = member_key(&owner);
+    // Of no interest: what a member's lease guards is its place in a list.
+    let figures: Arc<LeaseFigures> = Arc::default();
     loop {
         let value = record.borrow().clone();
         let seen = tokio::select! {
@@ -25,7 +29,8 @@ pub(super) async fn keep_member(
             seen = bucket.get(&key) => seen,
         };
         let expects = seen.ok().flatten().map_or(0, |entry| entry.revision);
-        if let Ok(lease) = Lease::win(&bucket, &key, &owner, value, expects, timing).await {
+        let won = Lease::win(&bucket, &key, &owner, value, expects, timing, &figures).await;
+        if let Ok(lease) = won {
             let (give_back, asked) = oneshot::channel();
             let kept = lease.keep(record.clone(), asked);
             tokio::pin!(kept);

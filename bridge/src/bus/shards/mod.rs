@@ -16,6 +16,7 @@ mod own_name;
 use super::connect::Bus;
 use super::kv::Bucket;
 use super::lease::{Ended, Lease, Timing};
+use super::lease_figures::LeaseFigures;
 use super::members::{LeaseRecord, MemberRecord, Owner, View, shard_key};
 use super::objects::Names;
 use super::shard::Shard;
@@ -27,6 +28,7 @@ use handle::Order;
 pub use handle::{ShardEvent, Shards, Why};
 use member::keep_member;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -122,6 +124,7 @@ pub struct Keeper {
     next_rebalance: Instant,
     is_draining: bool,
     tasks: JoinSet<Done>,
+    figures: Arc<LeaseFigures>,
 }
 
 impl Keeper {
@@ -161,11 +164,13 @@ impl Keeper {
             next_rebalance: Instant::now(),
             is_draining: false,
             tasks: JoinSet::new(),
+            figures: Arc::default(),
         };
         let shards = Shards {
             owner,
             orders: order,
             view,
+            figures: Arc::clone(&keeper.figures),
         };
         (keeper, shards, events)
     }
@@ -419,6 +424,7 @@ impl Keeper {
             self.settings.timing,
         );
         let value = self.lease_value(0);
+        let figures = Arc::clone(&self.figures);
         let is_alone = self.view.members.keys().all(|member| *member == self.owner);
         let jitter = if is_alone {
             0
@@ -427,7 +433,8 @@ impl Keeper {
         };
         self.tasks.spawn(async move {
             sleep(Duration::from_millis(jitter)).await;
-            let won = Lease::win(&bucket, &shard_key(shard), &owner, value, expects, timing).await;
+            let key = shard_key(shard);
+            let won = Lease::win(&bucket, &key, &owner, value, expects, timing, &figures).await;
             Done::Won(shard, won.ok().map(Box::new))
         });
     }
