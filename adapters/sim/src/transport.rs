@@ -20,8 +20,6 @@ static WORLDS: LazyLock<Worlds> = LazyLock::new(Worlds::default);
 /// A peer that takes nothing for so long is gone.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
 /// Longest sleep of a world in which nothing is planned.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -89,9 +87,8 @@ impl<'a> Socket<'a> {
     }
 
     pub async fn close(self) {
-        if let Self::WebSocket { writer, cx, .. } = self {
-            // A courtesy: whether the peer still hears it does not matter.
-            let _ = cx.timeout(CLOSE_WITHIN, writer.close(1000, "")).await;
+        if let Self::WebSocket { reader, .. } = self {
+            reader.close(1000, "").await;
         }
     }
 }

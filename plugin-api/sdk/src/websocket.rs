@@ -3,7 +3,8 @@
 //! Promises: a message has at most 4 MiB (an option, at most 16 MiB); the handshake ends within 10 s; pings of the
 //! provider are answered and own ones sent while the account waits for credit, and only time in which the reader was
 //! listening counts as silence of the peer. Handshake and closure are `session` operations, each ping and pong is a
-//! `heartbeat` operation. Dropping the reader closes the connection.
+//! `heartbeat` operation. Dropping the reader ends the connection; closing it does so in order, so that the peer gets
+//! everything that was written.
 //!
 //! ```no_run
 //! # async fn f(cx: &im_bridge_sdk::Context) -> Result<(), im_bridge_sdk::websocket::Error> {
@@ -14,7 +15,10 @@
 //! loop {
 //!     tokio::select! {
 //!         biased;
-//!         () = cx.draining() => return writer.close(1000, "").await,
+//!         () = cx.draining() => {
+//!             reader.close(1000, "").await;
+//!             return Ok(());
+//!         }
 //!         message = async { cx.ready().await; reader.next().await } => match message? {
 //!             Message::Text(text) => println!("{text}"),
 //!             Message::Binary(bytes) => println!("{} bytes", bytes.len()),

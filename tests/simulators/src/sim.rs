@@ -45,7 +45,9 @@ async fn serve_one(stream: TcpStream, mut port: Port) -> Result<(), Error> {
             },
             message = socket.next() => match message {
                 Some(Ok(Message::Text(text))) => port.receive(&text, now_ms()),
-                Some(Ok(Message::Close(_))) | None => return Ok(()),
+                // Answers it, which is all that is left to do.
+                Some(Ok(Message::Close(_))) => return socket.close(None).await,
+                None => return Ok(()),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),
             },

@@ -1,8 +1,8 @@
 //! Reading, answering pings, and noticing that the peer is gone.
 
-use super::Error;
 use super::options::Options;
 use super::shared::Shared;
+use super::{Error, Writer};
 use crate::{Context, Noise};
 use bytes::Bytes;
 use std::future::{Future, poll_fn};
@@ -11,8 +11,8 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::{Message as Frame, Utf8Bytes};
 
-/// How long a peer that closes may take to let the connection go: its answer brings nothing any more.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long either side's closure may take: a peer that takes its time costs nobody an orderly end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A message of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Message {
     }
 }
 
-/// Reads messages. Dropping it closes the connection.
+/// Reads messages. Dropping it ends the connection at once; [`Reader::close`] ends it in order.
 pub struct Reader {
     cx: Context,
     shared: Arc<Shared>,
@@ -106,6 +106,24 @@ impl Reader {
                 Frame::Frame(_) => {}
             }
         }
+    }
+
+    /// Closes in order: says so, reads and throws away what the peer had on its way, and lets the connection go when the
+    /// peer has closed, too. Takes a second at most.
+    ///
+    /// Dropped with something unread in it, a connection is reset, and a reset may cost the peer what was written last: an
+    /// acknowledgement, say.
+    pub async fn close(mut self, code: u16, reason: &str) {
+        let writer = Writer {
+            shared: Arc::clone(&self.shared),
+        };
+        let closing = async {
+            if writer.close(code, reason).await.is_ok() {
+                while self.next().await.is_ok() {}
+            }
+        };
+        // A courtesy: whether the peer still hears it does not matter.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
     }
 
     /// One frame, or the silence that ends the connection. Only time spent in here counts as silence.

@@ -27,7 +27,8 @@ impl Writer {
         self.shared.write(Frame::Binary(bytes.into())).await
     }
 
-    /// Begins the orderly closure; the reader sees its end. After that only the reader may still get messages.
+    /// Begins the orderly closure; the reader sees its end and is to be read until then, or closed with
+    /// [`Reader::close`](super::Reader::close). After that only the reader may still get messages.
     pub async fn close(&self, code: u16, reason: &str) -> Result<(), Error> {
         let frame = CloseFrame {
             code: code.into(),

@@ -102,6 +102,43 @@ fn messages_go_both_ways_and_the_closure_is_an_operation() {
 }
 
 #[test]
+fn closing_with_something_unread_takes_nothing_from_the_peer() {
+    const UNREAD: usize = 100;
+    let (address, hear) = serve(|mut socket, told| async move {
+        for _ in 0..UNREAD {
+            socket.send(Frame::Text("push".into())).await.unwrap();
+        }
+        loop {
+            let heard = match socket.next().await {
+                Some(Ok(Frame::Text(text))) => text.to_string(),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => error.to_string(),
+                None => "closed in order".to_owned(),
+            };
+            if told.send(heard).is_err() {
+                return;
+            }
+        }
+    });
+    let recording = run(&address, |cx, address| {
+        Box::pin(async move {
+            let (mut reader, writer) = cx.websocket("connect", options(&address)).await.unwrap();
+            // All but this one are left where they are.
+            reader.next().await.unwrap();
+            writer.text("ack").await.unwrap();
+            reader.close(1000, "").await;
+            assert!(!writer.is_open());
+        })
+    });
+    assert_eq!(hear.recv_timeout(SOON).unwrap(), "ack");
+    assert_eq!(hear.recv_timeout(SOON).unwrap(), "closed in order");
+    assert_eq!(
+        details(&recording)[1],
+        ("connect", Class::SESSION, "closed /ws 1000")
+    );
+}
+
+#[test]
 fn the_peer_says_why_it_closes() {
     let (address, _hear) = serve(|mut socket, _| async move {
         let frame = CloseFrame {
