@@ -20,6 +20,18 @@ pub struct Progress {
     ahead: BTreeMap<u64, u64>,
     /// Events on their way.
     open: usize,
+    /// Their numbers, and the pushes that said the same again meanwhile.
+    on_the_way: BTreeMap<u64, Vec<u64>>,
+}
+
+/// What is known of an item that is pushed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    Safe,
+    /// The push is acknowledged with the one before.
+    OnTheWay,
+    /// It must be emitted.
+    No,
 }
 
 impl Progress {
@@ -44,8 +56,32 @@ impl Progress {
         self.cursor
     }
 
-    pub fn sent(&mut self) {
+    /// An event goes on its way, with the first of the numbers that it stands for; 0 is none.
+    pub fn sent(&mut self, seq: u64) {
         self.open += 1;
+        if seq > 0 {
+            self.on_the_way.entry(seq).or_default();
+        }
+    }
+
+    /// The item is pushed again.
+    pub fn pushed_again(&mut self, seq: u64, push: u64) -> Known {
+        let is_ahead = |run: (&u64, &u64)| *run.1 >= seq;
+        if seq <= self.cursor || self.ahead.range(..=seq).next_back().is_some_and(is_ahead) {
+            return Known::Safe;
+        }
+        match self.on_the_way.get_mut(&seq) {
+            Some(pushes) => {
+                pushes.push(push);
+                Known::OnTheWay
+            }
+            None => Known::No,
+        }
+    }
+
+    /// It is settled: the pushes that said the same again.
+    pub fn arrived(&mut self, seq: u64) -> Vec<u64> {
+        self.on_the_way.remove(&seq).unwrap_or_default()
     }
 
     pub fn is_all_settled(&self) -> bool {
@@ -99,13 +135,30 @@ mod tests {
     #[test]
     fn an_item_that_must_come_again_holds_the_cursor_until_it_did() {
         let mut progress = Progress::default();
-        progress.sent();
+        progress.sent(1);
         progress.settled(None);
         assert!(progress.is_all_settled());
         progress.settled(Some(2..=2));
         assert_eq!(progress.cursor(), 0);
         progress.settled(Some(1..=1));
         assert_eq!(progress.cursor(), 2);
+    }
+
+    #[test]
+    fn what_is_pushed_again_is_known_until_it_must_come_again() {
+        let mut progress = Progress::default();
+        progress.start(10);
+        progress.settled(Some(13..=14));
+        let known: Vec<Known> = [10, 11, 13, 14, 15]
+            .map(|seq| progress.pushed_again(seq, 1))
+            .into();
+        let wanted = [Known::Safe, Known::No, Known::Safe, Known::Safe, Known::No];
+        assert_eq!(known, wanted);
+        progress.sent(11);
+        assert_eq!(progress.pushed_again(11, 7), Known::OnTheWay);
+        assert_eq!(progress.arrived(11), [7]);
+        progress.settled(None);
+        assert_eq!(progress.pushed_again(11, 8), Known::No);
     }
 
     #[test]

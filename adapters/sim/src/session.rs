@@ -23,6 +23,7 @@ use tokio::select;
 use crate::link::{Ending, Link};
 use crate::native::{Down, Item, Login, Refused, Up, Welcome, What};
 use crate::panics::PanicAt;
+use crate::progress::Known;
 use crate::transport::{Socket, within};
 use crate::{Sim, inbound};
 
@@ -51,6 +52,7 @@ enum Ended {
 /// What was read and is not emitted yet.
 struct Held {
     push: u64,
+    redelivered: bool,
     item: Item,
 }
 
@@ -152,7 +154,10 @@ async fn serve(
             () = cx.draining(), if !is_draining => {
                 sim.panics.at(PanicAt::Drain);
                 is_draining = true;
-                catching_up = None;
+                // What was not fetched comes before what was pushed meanwhile: both come again.
+                if catching_up.take().is_some() {
+                    held.clear();
+                }
             }
             ending = link.ending(), if !is_draining => return Ok(match ending {
                 Ending::Reconnect => Ended::Again,
@@ -178,10 +183,8 @@ async fn serve(
                 }
             }
             () = cx.ready(), if may_emit => {
-                if let Some(Held { push, item }) = held.pop_front() {
-                    let (seqs, noise) = (seqs(&item), noise(&item));
-                    let event = Emission::from(inbound::event(me, item, Delivery::Live)).noise(noise);
-                    emit(sim, cx, event, seqs, Some(push)).await;
+                if let Some(next) = held.pop_front() {
+                    bring(sim, cx, welcome, next).await;
                 }
             }
             // Cancel safe: ready() takes no credit, next() keeps what it has of a frame.
@@ -193,7 +196,7 @@ async fn serve(
                     Down::Push { .. } if is_draining => {}
                     Down::Push { push, redelivered, item } => {
                         panic_if_told(sim, &item, redelivered);
-                        hold(&mut held, Held { push, item });
+                        hold(&mut held, Held { push, redelivered, item });
                     }
                     Down::Answer(answer) => link.answered(answer),
                     Down::Pong { id } => heart.answered(id),
@@ -215,6 +218,32 @@ fn hold(held: &mut VecDeque<Held>, new: Held) {
         Some(waiting) => waiting.push = new.push,
         None => held.push_back(new),
     }
+}
+
+/// Emits what was pushed. What the last session left is pushed again, and was fetched meanwhile: that is emitted once.
+async fn bring(sim: &Sim, cx: &Context, welcome: &Welcome, held: Held) {
+    let Held {
+        push,
+        redelivered,
+        item,
+    } = held;
+    if redelivered && (1..=welcome.last_seq).contains(&item.seq) {
+        match sim.progress().pushed_again(item.seq, push) {
+            Known::Safe => return sim.link.write(Up::Ack { push }),
+            Known::OnTheWay => return,
+            Known::No => {}
+        }
+    }
+    let (seqs, noise) = (seqs(&item), noise(&item));
+    let event = inbound::event(&welcome.person.id, item, Delivery::Live);
+    emit(
+        sim,
+        cx,
+        Emission::from(event).noise(noise),
+        seqs,
+        Some(push),
+    )
+    .await;
 }
 
 /// The next frame, when it may be read: there is credit for what it may hold, or somebody waits for an answer.
@@ -256,13 +285,17 @@ async fn emit(
         sim.settled.clone(),
         sim.panics.clone(),
     );
-    sim.progress().sent();
+    let first = *seqs.start();
+    sim.progress().sent(first);
     sent.on_settled(move |outcome| {
         panics.at(PanicAt::Settle);
         let is_safe = outcome.is_final();
         // First: whoever sees that all is settled goes when nothing is left to write.
-        if let Some(push) = push.filter(|_| is_safe) {
-            link.write(Up::Ack { push });
+        let again = crate::locked(&progress).arrived(first);
+        if is_safe {
+            for push in push.into_iter().chain(again) {
+                link.write(Up::Ack { push });
+            }
         }
         crate::locked(&progress).settled(is_safe.then_some(seqs));
         settled.notify_waiters();

@@ -329,6 +329,75 @@ fn what_happened_meanwhile_is_fetched_in_order_and_marked_as_such() {
 }
 
 #[test]
+fn what_was_left_unacknowledged_is_emitted_once_by_the_next_session() {
+    let state = store();
+    let hands = hands("left");
+    let unsettled = account("left", json!({})).auto_settle(Settling::Manual);
+    let host = online(unsettled.kv(&state));
+    say(&hands, "one");
+    host.wait_events(1, SOON);
+    host.finish();
+    let host = online(account("left", json!({})).kv(&state));
+    say(&hands, "two");
+    // Fetched, and pushed again: neither the provider nor the stream hears of it twice.
+    assert_eq!(texts(&wait_texts_at_least(&host, "two")), ["one", "two"]);
+    until("all acknowledgements", || {
+        let summary = order(&hands, "summary", json!({}));
+        let open = &summary["unacknowledged"]["left"];
+        if open == 0 {
+            Ok(())
+        } else {
+            Err(summary.to_string())
+        }
+    });
+    host.finish();
+}
+
+#[test]
+fn a_drain_while_catching_up_emits_nothing_out_of_turn() {
+    const WINDOW: u32 = 64;
+    let state = store();
+    let hands = hands("drain-early");
+    let host = online(account("drain-early", json!({})).kv(&state));
+    assert_eq!(host.drain(5_000), 0);
+    host.finish();
+    for n in 0..250 {
+        say(&hands, &n.to_string());
+    }
+    let host = account("drain-early", json!({}))
+        .kv(&state)
+        .auto_grant(WINDOW, 1024 * 1024)
+        .auto_settle(Settling::Manual)
+        .create()
+        .unwrap();
+    host.start();
+    let first = host.wait_events(WINDOW as usize, SOON);
+    say(&hands, "live");
+    let settle = |events: &[im_bridge_sdk::test::EventRecord]| {
+        let all: Vec<_> = events
+            .iter()
+            .map(|event| (event.token, Outcome::STORED))
+            .collect();
+        host.settle_many(&all);
+    };
+    // The rest of the page; then the next page is asked for, and what was pushed before the answer is read.
+    settle(&first);
+    let second = host.wait_events(WINDOW as usize, SOON);
+    std::thread::scope(|scope| {
+        let drained = scope.spawn(|| host.drain(10_000));
+        while host.phase() != Phase::Draining {
+            std::thread::yield_now();
+        }
+        settle(&second);
+        assert_eq!(drained.join().unwrap(), 0);
+    });
+    let all = host.recording().events.clone();
+    let wanted: Vec<String> = (0..2 * WINDOW).map(|n| n.to_string()).collect();
+    assert_eq!(texts(&all), wanted);
+    host.finish();
+}
+
+#[test]
 fn two_accounts_of_one_world_each_see_a_message() {
     let hands = hands("pair");
     let one = online(account("pair-one", json!({ "world": "pair" })));
