@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -48,6 +48,18 @@ impl Files {
         };
         files.configure(config);
         Arc::new(files)
+    }
+
+    /// What starts a replica, for whoever expects it to end by itself.
+    pub fn run(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--set", &format!("nats.name={name}"), "--config"])
+            .arg(self.folder.path().join("bridge.json"))
+            .arg("run")
+            .arg("--plugin-dir")
+            .arg(self.folder.path().join("plugins"));
+        command
     }
 
     /// Replaces the configuration, in one step.
@@ -126,12 +138,8 @@ fn sim_plugin() -> PathBuf {
 impl Bridge {
     /// Starts a replica; returns when its probes are answered. `name` is `nats.name`.
     pub fn start(files: &Arc<Files>, name: &str) -> Self {
-        let mut child = Command::new(&files.program)
-            .args(["--set", &format!("nats.name={name}"), "--config"])
-            .arg(files.folder.path().join("bridge.json"))
-            .arg("run")
-            .arg("--plugin-dir")
-            .arg(files.folder.path().join("plugins"))
+        let mut child = files
+            .run(name)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -255,6 +263,16 @@ impl Bridge {
         self.signal(Signal::HUP);
     }
 
+    /// SIGSTOP: its sockets stay open and nothing in it runs.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// SIGKILL; returns when it is gone.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -289,7 +307,7 @@ impl Bridge {
     }
 }
 
-fn signal_child(child: &Child, signal: Signal) {
+pub(crate) fn signal_child(child: &Child, signal: Signal) {
     let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     // Our own child, not yet waited for: its id is nobody else's.
     let _ = kill_process(id.expect("a child has an id"), signal);
@@ -318,67 +336,5 @@ fn wait_for_line<T>(log: &Log, child: &mut Child, find: impl Fn(&Value) -> Optio
         );
         let waited = log.more.wait_timeout(lines, Duration::from_millis(50));
         lines = waited.map_or_else(|it| it.into_inner().0, |(lines, _)| lines);
-    }
-}
-
-/// A provider in a process of its own, which outlives bridges. It ends with this value.
-pub struct Simulator {
-    child: Child,
-    url: String,
-}
-
-impl Simulator {
-    /// The sim adapter's provider, built if it has to be.
-    pub fn start() -> Self {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut child = Command::new(cargo)
-            .args([
-                "run",
-                "-q",
-                "-p",
-                "im-bridge-test-simulators",
-                "--",
-                "sim",
-                "--ws",
-                "127.0.0.1:0",
-            ])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("cargo can be run");
-        let mut line = String::new();
-        let told = BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line);
-        told.expect("it says where it listens");
-        let told: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-        let url = told["ws"]
-            .as_str()
-            .expect("it says where it listens")
-            .to_owned();
-        Self { child, url }
-    }
-
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// SIGSTOP: its connections stay open, it is told things and answers nothing.
-    pub fn freeze(&self) {
-        signal_child(&self.child, Signal::STOP);
-    }
-
-    /// SIGCONT
-    pub fn thaw(&self) {
-        signal_child(&self.child, Signal::CONT);
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        // Frozen it would not see its end.
-        self.thaw();
-        // It ends when its standard input does.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
     }
 }

@@ -3,14 +3,18 @@
 //! Each server is a process of its own with a store of its own on a port of its own; it ends with the value that holds it,
 //! by its process id. Nothing here is shared between tests, so they run in parallel.
 //!
-//! Not here: what a test asserts. Invariant: only `stays` waits without a condition that ends the wait.
+//! Not here: what a test asserts. Invariant: only `stays` and `pause` wait without a condition that ends the wait.
 
 mod bridge;
 mod nats;
+mod proxy;
 mod seed;
+mod simulator;
 mod wait;
 
-pub use bridge::{Bridge, Files, Simulator, sim_with};
+pub use bridge::{Bridge, Files, sim_with};
 pub use nats::{Cluster, Jetstream, Nats};
+pub use proxy::Proxy;
 pub use seed::seeded;
-pub use wait::{WITHIN, eventually, eventually_within, stays, within};
+pub use simulator::{Director, Simulator};
+pub use wait::{WITHIN, eventually, eventually_within, pause, stays, within};

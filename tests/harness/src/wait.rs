@@ -64,3 +64,8 @@ pub async fn within<T>(what: &str, done: impl Future<Output = T>) -> T {
         .await
         .unwrap_or_else(|_| panic!("{what}: not within {} s", WITHIN.as_secs()))
 }
+
+/// Lets time pass where time itself is meant: how long a fault lasts, the pace of a load. Never in place of a condition.
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
