@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// First words of codes that are not in the event model.
-const GROUPS: [&str; 11] = [
+const GROUPS: [&str; 12] = [
     "account_",
     "admin_",
     "bridge_",
@@ -19,10 +19,11 @@ const GROUPS: [&str; 11] = [
     "plugin_",
     "reader_",
     "secret_",
+    "telemetry_",
 ];
 
 /// Words in the sources that begin like codes and are none, beside the metrics that count something.
-const OTHER_WORDS: [&str; 10] = [
+const OTHER_WORDS: [&str; 11] = [
     "account_owned",
     "account_state",
     "config_examples",
@@ -33,6 +34,7 @@ const OTHER_WORDS: [&str; 10] = [
     "plugin_out_of_use",
     "plugin_retired_images",
     "plugin_stuck_instances",
+    "telemetry_queue",
 ];
 
 #[test]

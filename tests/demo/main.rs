@@ -1,98 +1,65 @@
 //! The demo as a newcomer starts it: what it prints, how it ends, and what it leaves behind.
 //!
-//! Not here: how its NATS server is found (unit tests beside that).
+//! Not here: the ways to a server one by one (unit tests beside them).
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-use im_bridge::cli::demo::nats_server::{FindError, Sources, find};
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod breaks;
+#[allow(dead_code, reason = "the tests of documents use all of it")]
+mod home;
+mod leavings;
+mod others;
+mod provisioning;
 
-/// A server to start, fetched at most once; `None` after saying loudly why nothing is tested.
-fn has_server(test: &str) -> bool {
-    let mut sources = Sources::of_this_process(None);
-    sources.url = None;
-    match find(&sources) {
-        Ok(_) => true,
-        Err(error @ (FindError::None { .. } | FindError::Download { .. })) => {
-            let required = std::env::var("IM_BRIDGE_REQUIRE").unwrap_or_default();
-            let is_required = required.split(',').any(|name| name == test);
-            assert!(!is_required, "{test} is required: {error}");
-            let help = error.help().unwrap_or_default();
-            // Not by a macro: the test runner hides what those print when a test passes.
-            let line = format!("SKIP {test}: no NATS server ({}); {help}\n", error.code());
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            false
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn demo(temporary: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_im-bridge"));
-    command
-        .arg("demo")
-        .args(args)
-        .env("TMPDIR", temporary)
-        .env_remove("IM_BRIDGE__NATS__URL")
-        .stdin(Stdio::null());
-    command.output().unwrap()
-}
-
-/// The numbers before these words, in the verdict.
-fn number(verdict: &str, words: &str) -> usize {
-    let before = verdict
-        .split_once(words)
-        .unwrap_or_else(|| panic!("no `{words}` in {verdict}"))
-        .0;
-    let digits = before.rsplit([' ', ';', ',']).next().unwrap();
-    digits.parse().unwrap_or_else(|_| panic!("{verdict}"))
-}
+use home::{Home, number, server};
 
 #[test]
 fn once_ends_with_the_verdict_and_leaves_nothing() {
-    if !has_server("demo") {
+    if server("demo").is_none() {
         return;
     }
-    let temporary = tempfile::tempdir().unwrap();
-    let ran = demo(temporary.path(), &["--once"]);
-    let (said, aside) = (
-        String::from_utf8(ran.stdout).unwrap(),
-        String::from_utf8(ran.stderr).unwrap(),
-    );
-    let all = format!("{said}\n{aside}");
-    assert_eq!(ran.status.code(), Some(0), "{all}");
-
-    let verdict = said.lines().last().unwrap();
-    // On a busy machine another message may be said before the provider falls silent.
+    let home = Home::new();
+    let ran = home.run(&["demo", "--once"]).ended(0);
+    let verdict = ran.last();
+    // On a busy machine more may be said before the provider falls silent.
     let stored = number(verdict, " events stored");
-    assert!(stored >= 20, "{all}");
-    assert_eq!(number(verdict, " distinct"), stored, "{all}");
-    assert!(verdict.contains(", in order in 2 channels; "), "{all}");
-    assert_eq!(number(verdict, " commands ok"), stored / 5, "{all}");
-    assert!(verdict.contains("; 0 lost, 0 doubled; "), "{all}");
+    assert!(stored >= 20, "{ran:?}");
+    assert_eq!(number(verdict, " distinct"), stored, "{ran:?}");
+    assert!(verdict.contains(", in order in 2 channels; "), "{ran:?}");
+    let answered = number(verdict, " commands ok");
+    assert!(answered >= 4, "{ran:?}");
+    assert!(verdict.contains(" ok; 0 lost, 0 doubled; "), "{ran:?}");
 
-    let lines = |part: &str| said.lines().filter(|line| line.contains(part)).count();
-    assert_eq!(lines("  in   sim/demo  "), stored, "{all}");
-    assert_eq!(lines("  out  sim/demo  "), stored / 5, "{all}");
-    for fact in ["  nats ", "  plugin ", "  account "] {
-        assert_eq!(lines(fact), 1, "{all}");
+    assert_eq!(ran.lines("  in   sim/demo  "), stored, "{ran:?}");
+    assert_eq!(ran.lines("  out  sim/demo  "), answered, "{ran:?}");
+    for fact in [
+        "  nats ",
+        "  plugin ",
+        "  account ",
+        "  events ",
+        "  commands ",
+    ] {
+        assert_eq!(ran.lines(fact), 1, "{ran:?}");
     }
-    let left = std::fs::read_dir(temporary.path()).unwrap().count();
-    assert_eq!(left, 0, "the temporary folder holds something");
+    assert!(!ran.said.contains('\u{1b}'), "no terminal, no colour");
+    assert!(home.leavings().is_empty(), "{:?}", home.leavings());
+    assert!(!home.path().join("im-bridge-demo").exists());
 }
 
 #[test]
-fn a_server_that_cannot_be_used_is_refused_with_its_reason() {
-    let temporary = tempfile::tempdir().unwrap();
-    let ran = demo(
-        temporary.path(),
-        &["--once", "--nats-server", "/nowhere/nats-server"],
-    );
-    let aside = String::from_utf8(ran.stderr).unwrap();
-    assert_eq!(ran.status.code(), Some(2), "{aside}");
-    assert!(
-        aside.contains("error[demo_no_nats]: ") && aside.contains("/nowhere/nats-server"),
-        "{aside}"
-    );
+fn the_rate_is_what_is_asked_for() {
+    if server("rate").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let ran = home.run(&["demo", "--once", "--rate", "50"]).ended(0);
+    assert_eq!(ran.lines("2 rooms, 50 messages/s"), 1, "{ran:?}");
+    for (args, words) in [
+        (&["--rate", "0", "--once"][..], "more than 0"),
+        (&["--rate", "0", "--break", "slow"], "more than 0"),
+        (&["--rate", "1001"], "from 0 to 1000"),
+        (&["--break", "nast"], "nats"),
+    ] {
+        let ran = home.run(&[&["demo"], args].concat()).ended(2);
+        assert!(ran.aside.contains(words), "{ran:?}");
+    }
 }

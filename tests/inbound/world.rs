@@ -7,6 +7,7 @@ use im_bridge::bus::{Account, AckTable, Bus, Hold, Settings, connect, provision}
 use im_bridge::envelope::ModelMinor;
 use im_bridge::inbound::{Alone, Gateway, Inbound, Options, Order};
 use im_bridge::loader::host::{EventFacts, InboundEvent};
+use im_bridge::telemetry::Telemetry;
 use im_bridge_plugin_api::abi::Outcome;
 use im_bridge_test_harness::{Nats, eventually};
 use std::sync::{Arc, Mutex};
@@ -71,7 +72,7 @@ impl World {
 
     pub async fn with(bus: Bus, limits: &Limits, order: Order, hold: Hold) -> Self {
         let acks = AckTable::start(&bus.data).await.unwrap();
-        let gateway = Gateway::new(&bus, &acks, limits);
+        let gateway = Gateway::new(&bus, &acks, limits, &Telemetry::off());
         let inbound = Inbound::new(
             &gateway,
             Options {

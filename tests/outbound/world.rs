@@ -10,6 +10,7 @@ use im_bridge::bus::objects::Limits;
 use im_bridge::bus::{Account, AckTable, Bus, Hold, Settings, Shard, connect, provision};
 use im_bridge::envelope::ModelMinor;
 use im_bridge::outbound::{Accounts, Commands, Core, Gateway, InHand, Options, Outbound, Requests};
+use im_bridge::telemetry::Telemetry;
 use im_bridge_sdk::model::results::AccountInfo;
 use im_bridge_sdk::model::{ErrorCode, ErrorObject};
 use im_bridge_test_harness::{Nats, eventually};
@@ -86,7 +87,7 @@ impl Drop for Owner {
 impl Owner {
     pub async fn new(bus: &Bus, epoch: u64) -> Self {
         let acks = AckTable::start(&bus.data).await.unwrap();
-        let gateway = Gateway::new(bus, &acks, &limits());
+        let gateway = Gateway::new(bus, &acks, &limits(), &Telemetry::off());
         let consumer = ShardConsumer::take_over(bus, Shard::new(0), epoch)
             .await
             .unwrap();

@@ -4,7 +4,6 @@
 //!
 //! Not here: rules that rustc and clippy know (root `Cargo.toml`, `clippy.toml`).
 
-mod documents;
 mod observability;
 mod packages;
 mod sources;

@@ -41,6 +41,8 @@ pub struct Config {
     pub window: usize,
     /// The provider does nothing twice for the same idempotency key.
     pub deduplicates: bool,
+    /// The provider can be asked what became of a request. If not, a command whose answer was lost stays unknown.
+    pub tells_outcomes: bool,
     /// A second login ends the first session.
     pub one_session: bool,
     /// Time between two heartbeats, in milliseconds.
@@ -79,6 +81,7 @@ impl Default for Config {
             ack_timeout_ms: 30_000,
             window: HELD_MAX,
             deduplicates: false,
+            tells_outcomes: true,
             one_session: false,
             heartbeat_ms: 30_000,
             raw_frames: false,

@@ -133,7 +133,10 @@ impl Sim {
     /// A state of a session, with what is special about this account.
     fn online(&self, state: State, me: &str) -> State {
         let state = state.self_id(me).transport(self.config.transport());
-        state.capabilities(json!({ "guarantees": { "provider_dedup": self.config.deduplicates } }))
+        state.capabilities(json!({ "guarantees": {
+            "provider_dedup": self.config.deduplicates,
+            "verify_after_timeout": self.config.tells_outcomes,
+        } }))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {

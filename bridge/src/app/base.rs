@@ -6,7 +6,9 @@ use super::lookout::Lookout;
 use crate::account::seal::Seals;
 use crate::bus::shards::Shards;
 use crate::bus::{Account, AckTable, Bus, Shard};
-use crate::loader::host::{Hooks, Pool};
+use crate::config::types::LogLevel;
+use crate::loader::host::Pool;
+use crate::telemetry::Telemetry;
 use crate::{inbound, outbound};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +23,9 @@ pub struct Base {
     /// The bound on what all adapters together have unsettled.
     pub pool: Arc<Pool>,
     pub shards: Shards,
-    pub hooks: Arc<dyn Hooks>,
+    pub telemetry: Telemetry,
+    /// What adapters may say in the log.
+    pub log_level: LogLevel,
     pub directory: Arc<Directory>,
     pub figures: Arc<Figures>,
     pub lookout: Lookout,

@@ -19,6 +19,7 @@ mod documents;
 mod face;
 mod figures;
 pub(crate) mod holds;
+mod hooks;
 mod liveness;
 mod load;
 mod logins;

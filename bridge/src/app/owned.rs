@@ -10,6 +10,7 @@ use super::base::{Base, Listed};
 use super::control::AccountCore;
 use super::documents::Scribe;
 use super::face::Face;
+use super::hooks::AccountHooks;
 use super::liveness::{Liveness, Remedy};
 use super::outlet::{AccountOutlet, Known};
 use super::plan::Wanted;
@@ -385,7 +386,11 @@ impl Life {
             options: Options {
                 window,
                 pool: Arc::clone(&self.held.base.pool),
-                hooks: Arc::clone(&self.held.base.hooks),
+                hooks: Arc::new(AccountHooks {
+                    telemetry: self.held.base.telemetry.clone(),
+                    labels: self.held.base.telemetry.account(&self.face.account),
+                    level: self.held.base.log_level,
+                }),
                 webhooks_max: WEBHOOKS_MAX,
             },
             commands_max: commands_max(adapter),

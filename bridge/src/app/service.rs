@@ -27,12 +27,11 @@ use crate::bus::shards::{Keeper, ShardEvent, Shards, ShardsError};
 use crate::bus::survey::Survey;
 use crate::bus::{AckTable, Bus, Provider, Shard};
 use crate::config::secret::SecretError;
-use crate::config::types::{Config, LogLevel};
+use crate::config::types::Config;
 use crate::config::{self, Mistaken, Origins};
-use crate::loader::host::{Hooks, Pool};
-use crate::telemetry::{Registry, logs};
+use crate::loader::host::Pool;
+use crate::telemetry::{Registry, Telemetry, TelemetryError, logs};
 use crate::{inbound, outbound};
-use im_bridge_plugin_api::abi;
 use im_bridge_sdk::model::AccountState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +42,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often health is looked at; the liveness probe wants a beat within ten seconds.
 const BEAT: Duration = Duration::from_secs(1);
+/// What the last spans get, when everything else has ended.
+const FLUSH_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// Why the service does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,8 @@ pub enum ServiceError {
     Config(Box<Mistaken>),
     #[error(transparent)]
     Admin(#[from] AdminError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -76,6 +79,7 @@ impl ServiceError {
                     .map_or("internal_bug", |problem| problem.code)
             }
             Self::Admin(error) => error.code(),
+            Self::Telemetry(error) => error.code(),
             Self::Secret(error) => error.code(),
             Self::Seals(error) => error.code(),
             Self::Connect(error) => error.code(),
@@ -104,8 +108,9 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
         _admin,
         _lines,
         registry,
+        telemetry,
     } = listen(&origins, &parts)?;
-    let starting = start(origins, &parts, &registry);
+    let starting = start(origins, &parts, &registry, &telemetry);
     let mut running = tokio::select! {
         biased;
         () = signals.stop() => return Ok(End::Clean),
@@ -114,32 +119,56 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
     let ended = running.serve(&mut signals).await;
     let within = Duration::from_millis(early.admin.shutdown_ms);
     let end = shutdown::shut_down(running, &parts.health, within, &mut signals).await;
+    flush(telemetry).await;
     drop(beating);
     ended.map(|()| end)
 }
 
-/// What cannot wait for plugins: logs and probes.
+/// Sends the last spans, within a limit, on a thread of its own: a collector may be away.
+async fn flush(telemetry: Telemetry) {
+    let flushed = tokio::task::spawn_blocking(move || telemetry.shut_down(FLUSH_WITHIN));
+    if let Ok(lost @ 1..) = flushed.await {
+        tracing::warn!(
+            lost,
+            "spans are lost, their collector did not take them in time"
+        );
+    }
+}
+
+/// What cannot wait for plugins: logs, traces and probes.
 struct Early {
     config: Config,
     registry: Registry,
+    telemetry: Telemetry,
     _admin: Admin,
     _lines: Option<logs::Guard>,
 }
 
 fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> {
-    let early = match config::load(origins, |_| Vec::new()) {
-        Ok(loaded) => loaded.config,
+    let loaded = match config::load(origins, |_| Vec::new()) {
+        Ok(loaded) => loaded,
         Err(mistaken) => {
             // All mistakes at once, those of accounts among them.
             let whole = load::read(origins, &Plugins::default(), &Plugins::default());
             return Err(ServiceError::Config(whole.err().unwrap_or(mistaken)));
         }
     };
+    let early = loaded.config;
     let lines = logs::install(&early.telemetry.logs);
+    for ignored in &loaded.ignored {
+        tracing::warn!(
+            code = "telemetry_env_ignored",
+            "{} has no effect: {}",
+            ignored.variable,
+            ignored.why
+        );
+    }
+    let telemetry = Telemetry::start(&early.telemetry, &settings::name(&early.nats))?;
     let registry = Registry::default();
     if let Some(lines) = &lines {
         registry.add(lines.figures());
     }
+    registry.add(&telemetry.source());
     registry.add(parts);
     let report = {
         let parts = Arc::clone(parts);
@@ -155,6 +184,7 @@ fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> 
     Ok(Early {
         config: early,
         registry,
+        telemetry,
         _admin: admin,
         _lines: lines,
     })
@@ -164,6 +194,7 @@ async fn start(
     origins: Origins,
     parts: &Arc<Parts>,
     registry: &Registry,
+    telemetry: &Telemetry,
 ) -> Result<Running, ServiceError> {
     let read = blocking(move || {
         let read = load::read(&origins, &Plugins::default(), &Plugins::default());
@@ -202,11 +233,12 @@ async fn start(
     let survey = Survey::take(bus.control.api(), &bus.subjects).await;
     let lookout = Lookout::new(bus.subjects.root(), survey.unwrap_or_default());
     let base = Arc::new(Base {
-        inbound: inbound::Gateway::new(&bus, &acks, &limits),
-        outbound: outbound::Gateway::new(&bus, &acks, &limits),
+        inbound: inbound::Gateway::new(&bus, &acks, &limits, telemetry),
+        outbound: outbound::Gateway::new(&bus, &acks, &limits, telemetry),
         seals: Arc::new(settings::seals(&config.nats)?),
         pool: Pool::new(config.plugins.credits.total_bytes),
-        hooks: Arc::new(Level(config.telemetry.logs.level)),
+        telemetry: telemetry.clone(),
+        log_level: config.telemetry.logs.level,
         directory: Arc::default(),
         figures: Arc::new(Figures::default()),
         lookout,
@@ -313,21 +345,6 @@ impl Promises {
                 tracing::info!(%provider, accounts, "in" = incoming, out = outgoing, bus, "what holds");
                 self.0.insert(provider.clone(), holds);
             }
-        }
-    }
-}
-
-/// What adapters may say in the log.
-struct Level(LogLevel);
-
-impl Hooks for Level {
-    fn log_level(&self) -> abi::LogLevel {
-        match self.0 {
-            LogLevel::Error => abi::LogLevel::ERROR,
-            LogLevel::Warn => abi::LogLevel::WARN,
-            LogLevel::Info => abi::LogLevel::INFO,
-            LogLevel::Debug => abi::LogLevel::DEBUG,
-            LogLevel::Trace => abi::LogLevel::TRACE,
         }
     }
 }

@@ -294,6 +294,57 @@ impl Subjects {
         ["req", "ctl", "hook", "svc", "raw"].map(|kind| self.make(format_args!("{kind}.>")))
     }
 
+    // Subjects with names in place of what differs: what traces show of a subject.
+
+    pub fn event_template(&self, kind: &Kind) -> String {
+        format!(
+            "{}.v1.evt.{{provider}}.{{account}}.{kind}.{{channel}}",
+            self.root
+        )
+    }
+
+    /// Events of a kind, of whatever account and channel.
+    pub fn event_family(&self, provider: &Provider, kind: &Kind) -> String {
+        format!("{}.v1.evt.{provider}.{kind}", self.root)
+    }
+
+    pub fn command_template(&self, command: &Kind) -> String {
+        format!("{}.v1.cmd.{{provider}}.{{account}}.{command}", self.root)
+    }
+
+    pub fn request_template(&self, command: &Kind) -> String {
+        format!("{}.v1.req.{{provider}}.{{account}}.{command}", self.root)
+    }
+
+    pub fn control_template(&self, verb: &Action) -> String {
+        format!("{}.v1.ctl.{{provider}}.{{account}}.{verb}", self.root)
+    }
+
+    pub fn result_template(&self, command: &Kind) -> String {
+        format!(
+            "{}.v1.res.{{provider}}.{{account}}.{command}.{{caller}}",
+            self.root
+        )
+    }
+
+    /// Results of a command, of whatever account and caller.
+    pub fn result_family(&self, provider: &Provider, command: &Kind) -> String {
+        format!("{}.v1.res.{provider}.{command}", self.root)
+    }
+
+    pub fn dead_event_template(&self) -> String {
+        format!("{}.v1.dlq.evt.{{provider}}.{{account}}", self.root)
+    }
+
+    pub fn dead_command_template(&self) -> String {
+        format!("{}.v1.dlq.cmd.{{provider}}.{{account}}", self.root)
+    }
+
+    /// Dead letters that were events, and those that were commands.
+    pub fn dead_families(&self) -> [String; 2] {
+        ["evt", "cmd"].map(|kind| format!("{}.v1.dlq.{kind}", self.root))
+    }
+
     /// What comes after `<root>.v1.<kind>.`; empty if it is another subject.
     fn tokens<'s>(&self, subject: &'s str, kind: &str) -> Vec<&'s str> {
         subject

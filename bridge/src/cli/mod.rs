@@ -94,6 +94,13 @@ enum Command {
     /// Show messages flowing, with a NATS server and a simulated provider.
     #[cfg(feature = "demo")]
     Demo(demo::Args),
+    /// Built without; says where there is one.
+    #[cfg(not(feature = "demo"))]
+    #[command(hide = true)]
+    Demo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _anything: Vec<String>,
+    },
     /// Become a program that dies with the process that asked for it.
     #[cfg(feature = "demo")]
     #[command(name = demo::watched::SUBCOMMAND, hide = true)]
@@ -144,6 +151,11 @@ fn dispatch(command: Command, globals: &Globals, output: &mut Output) -> Result<
         }
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args, output),
+        #[cfg(not(feature = "demo"))]
+        Command::Demo { .. } => usage_error(
+            "this im-bridge was built without the demo; `cargo run -- demo` in a clone has it"
+                .to_owned(),
+        ),
         #[cfg(feature = "demo")]
         Command::DemoServer(args) => {
             eprintln!("error: {}", demo::watched::run(&args));

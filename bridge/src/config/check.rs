@@ -4,7 +4,7 @@ use super::problems::{Problem, Problems};
 use super::schema::SECRET;
 use super::secret::Reference;
 use super::tree::Table;
-use super::types::{Config, Nats};
+use super::types::{Config, Nats, Telemetry};
 use crate::loader::config_schema::{ConfigSchema, Mistake};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -139,6 +139,9 @@ pub fn beyond_schema(config: &Config, tree: &Table, schema: &Value, problems: &m
         );
         tell("nats.seal.use", "nats_seal", text);
     }
+    for (path, error) in crate::telemetry::mistakes(&config.telemetry) {
+        tell(&path, error.code(), error.to_string());
+    }
     for (path, reference) in references(config, schema) {
         if let Err(error) = reference.resolve(&path) {
             tell(&path, error.code(), error.to_string());
@@ -248,6 +251,29 @@ fn credentials(nats: &Nats, tell: &mut Tell<'_>) {
     }
 }
 
+fn telemetry(config: &Telemetry) -> Vec<(String, Reference)> {
+    let otlp = &config.otlp;
+    let single = [
+        ("telemetry.hash_key", &config.hash_key),
+        ("telemetry.otlp.ca", &otlp.ca),
+        ("telemetry.otlp.traces.ca", &otlp.traces.ca),
+    ];
+    let mut found: Vec<(String, Reference)> = single
+        .into_iter()
+        .filter_map(|(path, reference)| Some((path.to_owned(), reference.clone()?)))
+        .collect();
+    for (path, headers) in [
+        ("telemetry.otlp.headers", &otlp.headers),
+        ("telemetry.otlp.traces.headers", &otlp.traces.headers),
+    ] {
+        let of = |(name, reference): (&String, &Reference)| {
+            (format!("{path}.{name}"), reference.clone())
+        };
+        found.extend(headers.iter().map(of));
+    }
+    found
+}
+
 /// Every reference to a secret, with the path of its key.
 fn references(config: &Config, schema: &Value) -> Vec<(String, Reference)> {
     let nats = &config.nats;
@@ -262,6 +288,7 @@ fn references(config: &Config, schema: &Value) -> Vec<(String, Reference)> {
         .into_iter()
         .filter_map(|(path, reference)| Some((path.to_owned(), reference.clone()?)))
         .collect();
+    found.extend(telemetry(&config.telemetry));
     let keys = nats.seal.keys.iter();
     found.extend(
         keys.map(|(name, reference)| (format!("nats.seal.keys.{name}"), reference.clone())),

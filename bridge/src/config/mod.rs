@@ -5,7 +5,7 @@
 //! accepted here needs no second check elsewhere.
 //!
 //! * `tree`: values that remember where they were written, and how layers merge.
-//! * `files`, `overrides`: where they come from.
+//! * `files`, `otel`, `overrides`: where they come from.
 //! * `types`: what keys there are. `schema`: the same as one JSON Schema, adapters' parts included.
 //! * `typing`: texts of variables get their type. `check`: what is wrong, and what no schema can say.
 //! * `secret`: references, and the type that cannot be printed. `show`: effective values with their origin.
@@ -15,6 +15,7 @@
 
 mod check;
 pub mod files;
+mod otel;
 mod overrides;
 pub mod problems;
 pub mod schema;
@@ -28,6 +29,7 @@ mod typing;
 mod tests;
 
 pub use check::secrets_at;
+pub use otel::Ignored;
 pub use show::{show, show_json};
 pub use types::Config;
 
@@ -94,6 +96,8 @@ pub struct Loaded {
     pub schema: serde_json::Value,
     /// The files that were read, for watching.
     pub files: Vec<PathBuf>,
+    /// Variables of telemetry that are not used.
+    pub ignored: Vec<Ignored>,
 }
 
 /// A configuration with mistakes, and the texts to quote.
@@ -154,6 +158,8 @@ pub fn load(
         }
     };
     let (mut tree, texts) = files::read(&files, &mut problems);
+    let (telemetry, ignored) = otel::from_environment(&origins.variables);
+    tree.merge(telemetry);
     tree.merge(overrides::from_environment(
         origins.variables.iter().cloned(),
     ));
@@ -182,6 +188,7 @@ pub fn load(
             texts,
             schema,
             files,
+            ignored,
         }),
         _ => {
             if problems.is_empty() {

@@ -2,12 +2,18 @@
 //!
 //! What is written here is served: a key that nothing reads yet is not here. An account's own keys are its adapter's.
 
+mod telemetry;
+
 use super::secret::Reference;
 use crate::loader::PluginsConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+pub use telemetry::{
+    Compression, ConsumerParent, LogFormat, LogLevel, Logs, Otlp, OtlpSignal, Protocol, Telemetry,
+    Traces,
+};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -312,70 +318,6 @@ impl Default for Admin {
             watch_config: true,
         }
     }
-}
-
-/// `[telemetry]`
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Telemetry {
-    /// Log lines.
-    pub logs: Logs,
-}
-
-/// `[telemetry.logs]`
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Logs {
-    /// Least important level that is written.
-    pub level: LogLevel,
-    /// Form of a line.
-    pub format: LogFormat,
-    /// Lines of one kind within a minute, before they become one a minute that counts the others; 0: all.
-    #[schemars(range(min = 0, max = 1000))]
-    pub repeats_per_minute: u32,
-    /// Levels by the beginning of a target's name, as "im_bridge::bus" or "plugin.sim".
-    pub targets: BTreeMap<String, LogLevel>,
-}
-
-impl Default for Logs {
-    fn default() -> Self {
-        Self {
-            level: LogLevel::default(),
-            format: LogFormat::default(),
-            repeats_per_minute: 5,
-            targets: BTreeMap::new(),
-        }
-    }
-}
-
-/// Level of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Somebody must act.
-    Error,
-    /// Recovered or refused.
-    Warn,
-    /// A state changed.
-    #[default]
-    Info,
-    /// Per connection.
-    Debug,
-    /// Per frame.
-    Trace,
-}
-
-/// Form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text on a terminal, else JSON.
-    #[default]
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// `[accounts.<provider>.<alias>]`: the core's part in `bridge`, everything else the adapter's.

@@ -53,6 +53,7 @@ impl Inbound {
         let owner = Arc::new(Owner {
             gateway: Arc::clone(gateway),
             figures: gateway.figures().provider(&options.account.provider),
+            labels: gateway.telemetry.account(&options.account),
             account: options.account,
             hold: options.hold,
             surroundings: options.surroundings,

@@ -9,11 +9,12 @@ use crate::bus::ack::Refusal;
 use crate::bus::blobs::BlobError;
 use crate::bus::{Acked, Headers, Outgoing};
 use crate::dead_letter::{Body, Letter};
-use crate::envelope::{DATA_BYTES_MAX, Data, EnvelopeError, EventAttributes, traceparent};
+use crate::envelope::{DATA_BYTES_MAX, Data, EnvelopeError, EventAttributes};
 use crate::loader::host::{InboundEvent, Misbehaviour};
+use crate::telemetry::{EventFacts, EventSpan, TraceContext, context};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use im_bridge_plugin_api::abi::{Delivery, Outcome, Trace};
+use im_bridge_plugin_api::abi::{Delivery, Outcome};
 use im_bridge_sdk::model::ids::{B32, EventIdentity, channel_token, event_id};
 use im_bridge_sdk::model::{ErrorCode, ErrorObject, Time};
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 const CONTENT_TYPE: (&str, &str) = ("Content-Type", "application/cloudevents+json");
-const TRACEPARENT: &str = "traceparent";
 /// Frames are worth nothing later, so they do not wait for a bus that is away.
 const RAW_WITHIN: Duration = Duration::from_millis(500);
 
@@ -57,17 +57,13 @@ pub(super) struct Arrived {
 }
 
 pub(super) async fn carry(held: Held) -> Arrived {
-    let span = held.route.owner.surroundings.span(&held.event);
-    let outcome = held.ship(&span).await;
-    let took = held.taken.at.elapsed();
-    held.count(outcome, took);
+    let mut span = held.span();
+    let outcome = held.ship(&mut span).await;
+    span.finish(outcome);
+    held.count(outcome, held.taken.at.elapsed());
     let Held {
         route, event, lane, ..
     } = held;
-    route
-        .owner
-        .surroundings
-        .settled(&event, &span, outcome, took);
     event.ticket.settle(outcome);
     Arrived { route, lane }
 }
@@ -80,7 +76,22 @@ struct Parcel {
 }
 
 impl Held {
-    async fn ship(&self, span: &Trace) -> Outcome {
+    fn span(&self) -> EventSpan {
+        let Some(kind) = &self.route.traced else {
+            return EventSpan::NONE;
+        };
+        let event = &self.event;
+        let facts = EventFacts {
+            noise: event.noise(),
+            delivery: event.delivery(),
+            origin: event.origin(),
+            trace: event.trace,
+            waited: self.taken.at.elapsed(),
+        };
+        EventSpan::begin(kind, &facts, event.meta())
+    }
+
+    async fn ship(&self, span: &mut EventSpan) -> Outcome {
         let owner = &self.route.owner;
         if !owner.hold.is_held() {
             return Outcome::RETRY;
@@ -115,7 +126,7 @@ impl Held {
     fn pack(
         &self,
         published: &Published,
-        span: &Trace,
+        span: &EventSpan,
         data: Data<'_>,
     ) -> Result<Parcel, EnvelopeError> {
         let event = &self.event;
@@ -138,7 +149,7 @@ impl Held {
                 client_ref: event.client_ref(),
                 correlation_id: echoed.as_ref().and_then(|it| it.correlation_id.as_deref()),
                 causation_id: echoed.as_ref().map(|it| &*it.causation_id),
-                trace: *span,
+                trace: span.context(),
             },
             data,
         )?;
@@ -168,21 +179,31 @@ impl Held {
         })
     }
 
-    async fn publish(&self, parcel: Parcel, span: &Trace) -> Acked {
+    async fn publish(&self, parcel: Parcel, span: &mut EventSpan) -> Acked {
         let owner = &self.route.owner;
+        let body_bytes = parcel.body.len();
         let message = Outgoing {
             subject: parcel.subject,
             message_id: parcel.id.as_str().into(),
-            headers: headers(span),
+            headers: headers(&span.context()),
             payload: parcel.body,
             stream: owner.gateway.events.clone(),
             hold: owner.hold.clone(),
         };
-        owner.gateway.acks.publish(message).await.acked().await
+        let acked = owner.gateway.acks.publish(message).await.acked().await;
+        let stream = &owner.gateway.events.name;
+        let told = match &acked {
+            Acked::Stored { sequence } => Ok((stream, *sequence, false)),
+            Acked::Duplicate { sequence } => Ok((stream, *sequence, true)),
+            Acked::Refused(_) => Err("refused"),
+            Acked::Abandoned => Err("not_stored"),
+        };
+        span.published(parcel.id.as_str(), body_bytes, told);
+        acked
     }
 
     /// The object first, then the event that names it.
-    async fn by_reference(&self, published: &Published, span: &Trace) -> Outcome {
+    async fn by_reference(&self, published: &Published, span: &mut EventSpan) -> Outcome {
         let owner = &self.route.owner;
         let inline = Data::Inline(&self.event.payload);
         if let Err(error) = self.pack(published, span, inline) {
@@ -213,7 +234,7 @@ impl Held {
     }
 
     /// Once, to whoever listens.
-    async fn show(&self, published: &Published, span: &Trace) -> Outcome {
+    async fn show(&self, published: &Published, span: &mut EventSpan) -> Outcome {
         let owner = &self.route.owner;
         let parcel = match self.pack(published, span, Data::Inline(&self.event.payload)) {
             Ok(parcel) => parcel,
@@ -221,7 +242,7 @@ impl Held {
         };
         let mut map = HeaderMap::new();
         map.insert(crate::bus::ack::MESSAGE_ID, parcel.id.as_str());
-        for (name, value) in headers(span) {
+        for (name, value) in headers(&span.context()) {
             map.insert(&*name, &*value);
         }
         let subject = owner.gateway.subjects.raw(&owner.account);
@@ -235,12 +256,12 @@ impl Held {
     }
 
     /// No envelope can be made of it.
-    async fn unfit(&self, span: &Trace, error: EnvelopeError) -> Outcome {
+    async fn unfit(&self, span: &mut EventSpan, error: EnvelopeError) -> Outcome {
         let error = ErrorObject::new(ErrorCode::SchemaViolation, true, error.to_string());
         self.violates(span, &error).await
     }
 
-    async fn violates(&self, span: &Trace, error: &ErrorObject) -> Outcome {
+    async fn violates(&self, span: &mut EventSpan, error: &ErrorObject) -> Outcome {
         let payload = &self.event.payload;
         // Of a text that was cut no subject can be made.
         let is_whole = self.event.defect() != Some(Misbehaviour::BadText);
@@ -262,7 +283,7 @@ impl Held {
     async fn refused(
         &self,
         published: &Published,
-        span: &Trace,
+        span: &mut EventSpan,
         data: Data<'_>,
         why: &(dyn std::error::Error + Sync),
     ) -> Outcome {
@@ -289,7 +310,7 @@ impl Held {
         id: B32,
         original: Option<String>,
         body: Body,
-        span: &Trace,
+        span: &mut EventSpan,
         error: &ErrorObject,
         attempts: u32,
     ) -> Outcome {
@@ -302,10 +323,12 @@ impl Held {
             attempts,
             first: self.taken.recorded,
             last: Time::from_ms(crate::bus::clock::unix_ms()),
-            headers: headers(span),
+            headers: headers(&span.context()),
             body,
         };
-        if !owner.gateway.dead_letters.put(letter, &owner.hold).await {
+        let is_stored = owner.gateway.dead_letters.put(letter, &owner.hold).await;
+        span.buried(&owner.gateway.subjects, error, is_stored);
+        if !is_stored {
             return Outcome::RETRY;
         }
         owner.figures.dead_letter(error.class);
@@ -332,13 +355,11 @@ impl Held {
     }
 }
 
-fn headers(span: &Trace) -> Headers {
+fn headers(context: &TraceContext) -> Headers {
     let (name, value) = CONTENT_TYPE;
     let mut headers = Vec::with_capacity(2);
     headers.push((name.into(), value.into()));
-    if let Some(context) = traceparent(span) {
-        headers.push((TRACEPARENT.into(), context.into()));
-    }
+    context::write(&mut headers, context, None);
     headers
 }
 

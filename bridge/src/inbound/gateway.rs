@@ -5,7 +5,7 @@ use crate::bus::blobs::Blobs;
 use crate::bus::objects::{Limits, Names};
 use crate::bus::{AckTable, Bus, Subjects, Target};
 use crate::dead_letter::DeadLetters;
-use crate::telemetry::PerProvider;
+use crate::telemetry::{PerProvider, Telemetry};
 use async_nats::Client;
 use std::sync::Arc;
 
@@ -18,11 +18,12 @@ pub struct Gateway {
     pub(super) dead_letters: DeadLetters,
     pub(super) events: Target,
     pub(super) subjects: Subjects,
+    pub(super) telemetry: Telemetry,
     figures: PerProvider<ProviderFigures>,
 }
 
 impl Gateway {
-    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits) -> Arc<Self> {
+    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits, telemetry: &Telemetry) -> Arc<Self> {
         Arc::new(Self {
             acks: acks.clone(),
             blobs: Blobs::new(bus, acks),
@@ -33,6 +34,7 @@ impl Gateway {
                 duplicate_window: limits.events_duplicate_window,
             },
             subjects: bus.subjects.clone(),
+            telemetry: telemetry.clone(),
             figures: PerProvider::default(),
         })
     }

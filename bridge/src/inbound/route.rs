@@ -4,10 +4,8 @@ use super::gateway::Gateway;
 use super::metrics::{Outcomes, ProviderFigures};
 use crate::bus::{Account, Hold, Kind};
 use crate::envelope::{EventEnvelope, ModelMinor};
-use crate::loader::host::InboundEvent;
-use im_bridge_plugin_api::abi::{Outcome, Trace};
+use crate::telemetry::{AccountLabels, EventKind};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The command that an event echoes, as far as its envelope names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,21 +16,13 @@ pub struct Echoed {
 
 /// What events need to know of the rest of the core. Called on the account's task: it must not block.
 pub trait Surroundings: Send + Sync + 'static {
-    /// The context of the span that publishes this event; zero: none.
-    fn span(&self, _event: &InboundEvent) -> Trace {
-        Trace::NONE
-    }
-
     /// The command with this client reference, while its owner remembers it.
     fn echoed(&self, _client_ref: &str) -> Option<Echoed> {
         None
     }
-
-    /// The end of what `span` began.
-    fn settled(&self, _event: &InboundEvent, _span: &Trace, _outcome: Outcome, _took: Duration) {}
 }
 
-/// Nothing around: no spans, no commands.
+/// Nothing around: no commands.
 pub struct Alone;
 
 impl Surroundings for Alone {}
@@ -44,6 +34,7 @@ pub(super) struct Owner {
     pub hold: Hold,
     pub surroundings: Arc<dyn Surroundings>,
     pub figures: Arc<ProviderFigures>,
+    pub labels: Arc<AccountLabels>,
 }
 
 /// Of one kind of one account.
@@ -54,6 +45,8 @@ pub(super) struct Route {
     pub outcomes: Arc<Outcomes>,
     /// None: the kind is no `<resource>.<action>`, or not declared, so that nothing can be published.
     pub published: Option<Published>,
+    /// None: nothing is traced.
+    pub traced: Option<Arc<EventKind>>,
 }
 
 pub(super) struct Published {
@@ -71,21 +64,39 @@ const RAW_FRAME: &str = "raw.frame";
 impl Route {
     pub(super) fn new(owner: &Arc<Owner>, kind: &Kind, model: ModelMinor) -> Self {
         let name = kind.to_string();
-        let prefix = owner.gateway.subjects.event_prefix(&owner.account, kind);
+        let subjects = &owner.gateway.subjects;
+        let prefix = subjects.event_prefix(&owner.account, kind);
+        let is_raw = name == RAW_FRAME;
+        let family = subjects.event_family(&owner.account.provider, kind);
+        let traced = || {
+            let template = subjects.event_template(kind);
+            let telemetry = &owner.gateway.telemetry;
+            telemetry.event_kind(&owner.labels, &name, template, &family)
+        };
         Self {
+            // Frames are shown once and stored nowhere.
+            traced: (!is_raw).then(traced).flatten(),
             owner: Arc::clone(owner),
             outcomes: owner.figures.kind(&name),
             published: Some(Published {
                 envelope: EventEnvelope::new(&owner.account, kind, model),
                 subject_prefix: prefix.into(),
-                is_raw: name == RAW_FRAME,
+                is_raw,
             }),
             kind: name.into(),
         }
     }
 
     pub(super) fn nowhere(owner: &Arc<Owner>) -> Self {
+        let Gateway {
+            subjects,
+            telemetry,
+            ..
+        } = &*owner.gateway;
+        let template = subjects.dead_event_template();
+        let [family, _] = subjects.dead_families();
         Self {
+            traced: telemetry.event_kind(&owner.labels, OTHER, template, &family),
             owner: Arc::clone(owner),
             kind: OTHER.into(),
             outcomes: owner.figures.kind(OTHER),

@@ -71,6 +71,7 @@ impl Outbound {
         let ending = watch::Sender::new(false);
         let desk = Arc::new(Desk {
             figures: gateway.figures().provider(&options.account.provider),
+            labels: gateway.telemetry.account(&options.account),
             gateway: Arc::clone(gateway),
             account: options.account,
             model: options.model,

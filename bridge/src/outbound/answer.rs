@@ -16,6 +16,7 @@ use crate::bus::blobs::BlobError;
 use crate::bus::clock::unix_ms;
 use crate::dead_letter::{Body, Letter};
 use crate::envelope::DATA_BYTES_MAX;
+use crate::telemetry::PublishEnd;
 use async_nats::HeaderMap;
 use im_bridge_sdk::model::ids::B32;
 use im_bridge_sdk::model::{ErrorObject, Json, ResultStatus, Time};
@@ -135,17 +136,21 @@ impl Desk {
         if verdict.is_dead && !self.bury(work, verdict).await {
             return false;
         }
-        let document = self.document(work, verdict, id, &data);
-        self.send(self.reply(work, verdict.error.as_ref(), &document))
-            .await;
+        let telling = self.telling(work);
+        let document = self.document(work, verdict, id, &data, &telling);
+        let reply = self.reply(work, verdict.error.as_ref(), &document, &telling);
+        self.send(reply).await;
         let is_public = work.is_durable || work.is_mutating();
-        if is_public && !self.publish(work, &document).await {
+        if !is_public {
+            telling.finish(&document.replied());
+        } else if !self.publish(work, &document, telling).await {
             return false;
         }
         self.count(work, verdict);
         if let Some(sequence) = work.sequence() {
             self.in_hand.done(sequence).await;
         }
+        self.end_span(work, verdict);
         true
     }
 
@@ -167,8 +172,12 @@ impl Desk {
     pub(super) fn compose(&self, work: &Work, verdict: &mut Verdict) -> Option<Reply> {
         let id = self.id(work, verdict);
         let data = self.data(work, verdict);
-        let document = self.document(work, verdict, id, &data);
-        self.reply(work, verdict.error.as_ref(), &document)
+        let telling = self.telling(work);
+        let document = self.document(work, verdict, id, &data, &telling);
+        let reply = self.reply(work, verdict.error.as_ref(), &document, &telling);
+        // It goes at once, and nobody hears whether it came.
+        telling.finish(&document.replied());
+        reply
     }
 
     async fn keep(&self, work: &Work, verdict: &mut Verdict) -> bool {
@@ -215,6 +224,7 @@ impl Desk {
             )
             .as_bytes(),
         );
+        let original_bytes = original.payload.len();
         let mut headers = originals(&original.headers);
         // Sent again it gets another message id, and must still be the same command.
         if header(&original.headers, CE_ID).is_none() {
@@ -231,7 +241,18 @@ impl Desk {
             headers,
             body: Body::Message(original.payload),
         };
+        let burying = self.burying(work);
         let is_stored = self.gateway.dead_letters.put(letter, &self.hold).await;
+        if let Some(burying) = burying {
+            burying.finish(&match is_stored {
+                true => PublishEnd::Stored {
+                    message_id: id.as_str(),
+                    body_bytes: original_bytes,
+                    stored: None,
+                },
+                false => PublishEnd::Failed("not_stored"),
+            });
+        }
         if is_stored {
             self.figures.dead_letter(error.class);
         }

@@ -8,6 +8,7 @@ use super::requests::Core;
 use super::work::Work;
 use crate::bus::{Account, Hold};
 use crate::envelope::ModelMinor;
+use crate::telemetry::AccountLabels;
 use im_bridge_sdk::model::Capabilities;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ pub(super) struct Desk {
     pub in_hand: Arc<InHand>,
     pub core: Arc<dyn Core>,
     pub figures: Arc<ProviderFigures>,
+    pub labels: Arc<AccountLabels>,
     pub account_figures: Arc<AccountFigures>,
     pub echoes: Arc<Echoes>,
     /// How often a durable command is tried.

@@ -345,7 +345,7 @@ impl Desk {
             body: Bytes::copy_from_slice(&work.data.body),
             deadline_ms: unix_ms().saturating_add(left_ms),
             is_redelivered,
-            trace: work.trace,
+            trace: work.trace(),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::bus::kv::Bucket;
 use crate::bus::objects::{Limits, Names};
 use crate::bus::{AckTable, Bus, Hold, Subjects, Target};
 use crate::dead_letter::DeadLetters;
-use crate::telemetry::PerProvider;
+use crate::telemetry::{PerProvider, Telemetry};
 use async_nats::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,12 +38,13 @@ pub struct Gateway {
     pub(super) requests: Arc<Semaphore>,
     pub(super) commands_max_age: Duration,
     api: Api,
-    commands: Arc<str>,
+    pub(super) commands: Arc<str>,
+    pub(super) telemetry: Telemetry,
     figures: PerProvider<ProviderFigures>,
 }
 
 impl Gateway {
-    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits) -> Arc<Self> {
+    pub fn new(bus: &Bus, acks: &AckTable, limits: &Limits, telemetry: &Telemetry) -> Arc<Self> {
         let names = Names::new(bus.subjects.root());
         let ttl = limits.commands_max_age.max(LEDGER_TTL_MIN);
         Arc::new(Self {
@@ -61,6 +62,7 @@ impl Gateway {
             commands_max_age: limits.commands_max_age,
             api: bus.data.api().clone(),
             commands: names.commands().into(),
+            telemetry: telemetry.clone(),
             figures: PerProvider::default(),
         })
     }

@@ -31,6 +31,7 @@ mod result;
 mod retry;
 mod shard;
 mod tail;
+mod trace;
 mod verify;
 mod work;
 

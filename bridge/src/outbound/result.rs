@@ -6,14 +6,15 @@ use super::answer::Verdict;
 use super::desk::Desk;
 use super::gateway::Gateway;
 use super::incoming::{self, Fallback};
+use super::trace::end_of;
 use super::work::{Origin, Work};
 use crate::bus::clock::unix_ms;
 use crate::bus::consumer::Delivered;
 use crate::bus::{Account, Acked, Headers, Hold, Kind, Outgoing};
 use crate::envelope::{self, Attributes, Data, ModelMinor};
+use crate::telemetry::{Carried, CommandSpan, PublishEnd, PublishSpan};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use im_bridge_plugin_api::abi::Trace;
 use im_bridge_sdk::model::ids::{B32, result_id};
 use im_bridge_sdk::model::{ErrorObject, Json, ResultData, ResultStatus, Time, Timing};
 use std::time::Duration;
@@ -29,6 +30,17 @@ const REPLY_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Document {
     id: B32,
     body: Bytes,
+}
+
+impl Document {
+    /// It went to whoever waits, and nowhere else.
+    pub(super) fn replied(&self) -> PublishEnd<'_> {
+        PublishEnd::Stored {
+            message_id: self.id.as_str(),
+            body_bytes: self.body.len(),
+            stored: None,
+        }
+    }
 }
 
 /// An answer to who waits for it.
@@ -84,6 +96,7 @@ impl Desk {
         verdict: &Verdict,
         id: B32,
         data: &Bytes,
+        telling: &PublishSpan,
     ) -> Document {
         let attributes = Attributes {
             id: &id,
@@ -91,7 +104,7 @@ impl Desk {
             channel: work.channel.as_deref(),
             correlation_id: work.attributes.correlation_id.as_deref(),
             causation_id: Some(&work.attributes.id),
-            trace: work.trace,
+            trace: telling.context(),
             model: self.model,
         };
         let data = match &verdict.dataref {
@@ -119,13 +132,14 @@ impl Desk {
         work: &Work,
         error: Option<&ErrorObject>,
         document: &Document,
+        telling: &PublishSpan,
     ) -> Option<Reply> {
         let Origin::Request { reply, .. } = &work.origin else {
             return None;
         };
         let subject = reply.clone().filter(|_| !work.is_answered)?;
         let mut headers = HeaderMap::new();
-        for (name, value) in self.headers(work) {
+        for (name, value) in lines(telling) {
             headers.insert(&*name, &*value);
         }
         headers.insert(crate::bus::ack::MESSAGE_ID, document.id.as_str());
@@ -155,18 +169,15 @@ impl Desk {
         let _ = timeout(REPLY_WITHIN, sent).await;
     }
 
-    fn headers(&self, work: &Work) -> Headers {
-        let (name, value) = CONTENT_TYPE;
-        let mut headers: Headers = vec![(name.into(), value.into())];
-        if let Some(context) = envelope::traceparent(&work.trace) {
-            headers.push(("traceparent".into(), context.into()));
-        }
-        headers
-    }
-
-    pub(super) async fn publish(&self, work: &Work, document: &Document) -> bool {
+    /// Stores it. False: the lease was lost first.
+    pub(super) async fn publish(
+        &self,
+        work: &Work,
+        document: &Document,
+        telling: PublishSpan,
+    ) -> bool {
         let source = work.attributes.source.as_deref();
-        let headers = self.headers(work);
+        let headers = lines(&telling);
         let parcel = Parcel {
             account: &self.account,
             kind: &work.kind,
@@ -175,8 +186,16 @@ impl Desk {
             id: document.id,
             body: document.body.clone(),
         };
-        self.gateway.publish(parcel, &self.hold).await
+        self.gateway.publish(parcel, &self.hold, telling).await
     }
+}
+
+/// The headers of a result, but for its id.
+fn lines(telling: &PublishSpan) -> Headers {
+    let (name, value) = CONTENT_TYPE;
+    let mut headers: Headers = vec![(name.into(), value.into())];
+    telling.write(&mut headers);
+    headers
 }
 
 /// A result on its way into the stream.
@@ -191,21 +210,26 @@ struct Parcel<'a> {
 
 impl Gateway {
     /// False: the lease was lost first.
-    async fn publish(&self, parcel: Parcel<'_>, hold: &Hold) -> bool {
-        let Parcel { account, kind, .. } = parcel;
+    async fn publish(&self, parcel: Parcel<'_>, hold: &Hold, telling: PublishSpan) -> bool {
+        let Parcel {
+            account, kind, id, ..
+        } = parcel;
+        let body_bytes = parcel.body.len();
         let caller = parcel
             .source
             .map(|source| source.strip_prefix("/app/").unwrap_or(source))
             .filter(|caller| !caller.is_empty());
         let message = Outgoing {
             subject: self.subjects.result(account, kind, caller),
-            message_id: parcel.id.as_str().into(),
+            message_id: id.as_str().into(),
             headers: parcel.headers,
             payload: parcel.body,
             stream: self.results.clone(),
             hold: hold.clone(),
         };
-        match self.acks.publish(message).await.acked().await {
+        let acked = self.acks.publish(message).await.acked().await;
+        telling.finish(&end_of(&acked, &self.results, id.as_str(), body_bytes));
+        match acked {
             Acked::Stored { .. } | Acked::Duplicate { .. } => true,
             Acked::Abandoned => false,
             // It would be refused again: the ledger still answers whoever asks.
@@ -244,27 +268,29 @@ impl Gateway {
             result: None,
         };
         let data = serde_json::to_vec(&data).expect("a result has a JSON form");
+        // No account, no attempt: what the command brought goes on.
+        let carried = Carried::read(headers, of.traceparent.as_deref(), of.tracestate.as_deref());
+        let telling = CommandSpan::passing(&carried).publish(String::new(), String::new());
         let attributes = Attributes {
             id: &id,
             time: Time::from_ms(unix_ms()),
             channel: None,
             correlation_id: of.correlation_id.as_deref(),
             causation_id: Some(&of.id),
-            trace: Trace::NONE,
+            trace: telling.context(),
             model: OWN_MODEL,
         };
         let body = envelope::result(account, kind, &attributes, Data::Inline(&data))
             .expect("without a channel every result is an envelope");
-        let (name, value) = CONTENT_TYPE;
         let parcel = Parcel {
             account,
             kind,
             source: of.source.as_deref(),
-            headers: vec![(name.into(), value.into())],
+            headers: lines(&telling),
             id,
             body: body.into(),
         };
-        self.publish(parcel, hold).await
+        self.publish(parcel, hold, telling).await
     }
 }
 

@@ -47,7 +47,7 @@ impl Desk {
     }
 
     /// When a durable command is tried again; none: this was its last try.
-    pub(super) fn retry(&self, work: &Work, error: &ErrorObject) -> Option<Again> {
+    pub(super) fn retry(&self, work: &mut Work, error: &ErrorObject) -> Option<Again> {
         if !work.is_durable || !is_tried_again(error) || work.attempts >= self.attempts_max {
             return None;
         }
@@ -57,6 +57,7 @@ impl Desk {
             return None;
         }
         self.figures.retry(error.class);
+        self.put_off_span(work, Some(error));
         Some(Again {
             after,
             pauses_account: error.class == ErrorClass::RateLimited,

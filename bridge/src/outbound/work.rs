@@ -7,9 +7,9 @@ use super::ledger::{Claimant, hash};
 use crate::bus::api::header;
 use crate::bus::clock::unix_ms;
 use crate::bus::{Account, Kind};
+use crate::telemetry::{Carried, CommandSpan, TraceContext};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use im_bridge_plugin_api::abi::Trace;
 use im_bridge_sdk::model::ids::client_ref;
 use im_bridge_sdk::model::{Command, ControlVerb, Effect, ErrorClass, ErrorCode, Options};
 use std::time::Duration;
@@ -100,7 +100,14 @@ pub(super) struct Work {
     pub key_in_hand: Option<String>,
     /// Its caller was told already that it is still running.
     pub is_answered: bool,
-    pub trace: Trace,
+    /// Its sender's trace.
+    pub carried: Carried,
+    /// The attempt under way; none before the command is in hand.
+    pub span: Option<CommandSpan>,
+    /// Attempts that have their span.
+    pub attempts_told: u32,
+    /// Sent again from the dead letters.
+    pub is_redriven: bool,
     /// Of the body, for the bound on what an account keeps.
     pub bytes: usize,
 }
@@ -154,7 +161,14 @@ impl Work {
             what,
             kind: from.kind,
             name: name.into(),
-            trace: trace(attributes.traceparent.as_deref()),
+            carried: Carried::read(
+                Some(from.headers),
+                attributes.traceparent.as_deref(),
+                attributes.tracestate.as_deref(),
+            ),
+            span: None,
+            attempts_told: 0,
+            is_redriven: header(from.headers, REDRIVE).is_some(),
             attributes,
             channel: match &target {
                 Target::Channel(channel) => Some(channel.clone()),
@@ -179,7 +193,7 @@ impl Work {
             is_answered: false,
             bytes: from.payload.len(),
         };
-        work.deadline_ms = work.deadline(from.headers, from.commands_max_age);
+        work.deadline_ms = work.deadline(from.commands_max_age);
         work
     }
 
@@ -230,13 +244,18 @@ impl Work {
             at_provider: Duration::ZERO,
             key_in_hand: None,
             is_answered: false,
-            trace: of.trace,
+            carried: Carried {
+                context: of.trace(),
+                ..of.carried.clone()
+            },
+            span: None,
+            attempts_told: 0,
+            is_redriven: of.is_redriven,
         }
     }
 
-    fn deadline(&self, headers: &HeaderMap, commands_max_age: Duration) -> i64 {
-        let is_redriven = header(headers, REDRIVE).is_some();
-        let asked = self.attributes.expiry.filter(|_| !is_redriven);
+    fn deadline(&self, commands_max_age: Duration) -> i64 {
+        let asked = self.attributes.expiry.filter(|_| !self.is_redriven);
         let (usual, most) = if self.is_durable {
             let most = commands_max_age.saturating_sub(BEFORE_MAX_AGE);
             (most, most)
@@ -249,6 +268,12 @@ impl Work {
         };
         let after = |wait: Duration| self.since_ms.saturating_add(millis(wait));
         asked.map_or(after(usual), |asked| asked.ms().min(after(most)))
+    }
+
+    /// Parent of everything done for it.
+    pub(super) fn trace(&self) -> TraceContext {
+        let own = self.span.as_ref().map(CommandSpan::context);
+        own.unwrap_or(self.carried.context)
     }
 
     /// None of a control verb, or of nothing known.
@@ -359,62 +384,4 @@ pub(super) fn at(unix: i64) -> Instant {
     let left = u64::try_from(unix.saturating_sub(unix_ms())).unwrap_or(0);
     // Beyond a day the deadline is looked at again anyway.
     Instant::now() + Duration::from_millis(left.min(86_400_000))
-}
-
-/// A caller's trace context; one that cannot be read is none.
-fn trace(text: Option<&str>) -> Trace {
-    read_trace(text.unwrap_or_default()).unwrap_or(Trace::NONE)
-}
-
-fn read_trace(text: &str) -> Option<Trace> {
-    let mut parts = text.split('-');
-    let (version, trace_id, span_id, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    // A later version may say more; the first one says exactly this.
-    if version.len() != 2 || version == "ff" || (version == "00" && parts.next().is_some()) {
-        return None;
-    }
-    let mut trace = Trace::NONE;
-    hex(trace_id, &mut trace.trace_id)?;
-    hex(span_id, &mut trace.span_id)?;
-    let mut of_flags = [0];
-    hex(flags, &mut of_flags)?;
-    trace.flags = of_flags[0];
-    (trace.trace_id != [0; 16] && trace.span_id != [0; 8]).then_some(trace)
-}
-
-fn hex(text: &str, out: &mut [u8]) -> Option<()> {
-    if text.len() != out.len() * 2
-        || !text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    {
-        return None;
-    }
-    for (at, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
-    }
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_context_is_read_or_is_none() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let trace = read_trace(good).unwrap();
-        assert_eq!(crate::envelope::traceparent(&trace).as_deref(), Some(good));
-        for bad in [
-            "",
-            "00-aa",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-        ] {
-            assert!(read_trace(bad).is_none(), "{bad}");
-        }
-    }
 }

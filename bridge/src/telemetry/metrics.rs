@@ -108,8 +108,11 @@ metrics! {
     LeaseRenewSeconds = "lease_renew_seconds" Histogram [] "Renewals that succeeded.";
     LeaseMarginSeconds = "lease_margin_seconds" Gauge [] "The smallest time that was left at a renewal lately.";
     LeasesLostTotal = "leases_lost_total" Counter ["reason"] "Lost, not given back.";
+    TelemetryExportedTotal = "telemetry_exported_total" Counter ["signal"] "Accepted by the collector.";
     TelemetryDroppedTotal = "telemetry_dropped_total" Counter ["signal", "reason"] "Spans, values and lines that were lost.";
     TelemetryQueue = "telemetry_queue" Gauge ["signal"] "Waiting to be written or sent.";
+    TelemetryExcludedTotal = "telemetry_excluded_total" Counter ["reason"] "Operations without a span of their own.";
+    TraceContextInvalidTotal = "trace_context_invalid_total" Counter [] "Malformed trace contexts in messages.";
     LogSuppressedTotal = "log_suppressed_total" Counter ["level"] "Lines left out because they repeat others.";
     MetricsOverflowTotal = "metrics_overflow_total" Counter ["metric"] "Series that had to share one called other.";
     BuildInfo = "build_info" Gauge ["version", "abi"] "The running version.";

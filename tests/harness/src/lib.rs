@@ -7,6 +7,7 @@
 
 mod bridge;
 mod nats;
+pub mod otlp;
 mod proxy;
 mod seed;
 mod simulator;

@@ -1,10 +1,11 @@
 //! NATS servers as processes: one, or three as a cluster.
 
-use im_bridge::cli::demo::nats_server::{Found, Launch, Server, Sources, StartError, find};
+use im_bridge::cli::demo::nats_server::{
+    Found, Launch, Server, Sources, StartError, find, lasting_port,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use tempfile::TempDir;
 
 /// A proper stop closes the store and steps down as leader.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Attempts with other ports, when somebody was quicker.
+const TRIES: usize = 5;
 
 /// Whether the server has JetStream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +51,14 @@ impl Nats {
         Self::attempted(launch, folder).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// On a port of the range that stays free while the server is down; on another one if somebody was quicker.
-    fn attempted(launch: Launch, folder: Option<TempDir>) -> Result<Self, StartError> {
-        let mut nats = Self {
+    fn attempted(mut launch: Launch, folder: Option<TempDir>) -> Result<Self, StartError> {
+        let server = Server::start_to_return(&mut launch)?;
+        Ok(Self {
+            url: server.url().to_owned(),
             launch,
-            server: None,
-            url: String::new(),
+            server: Some(server),
             _folder: folder,
-        };
-        let mut tries = 0;
-        loop {
-            nats.launch.port = Some(free_port());
-            match nats.try_restart() {
-                Err(error) if is_taken(&error) && tries < TRIES => tries += 1,
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(nats),
-            }
-        }
+        })
     }
 
     pub fn url(&self) -> &str {
@@ -138,7 +132,7 @@ impl Cluster {
         let mut tries = 0;
         loop {
             match Self::attempted() {
-                Err(error) if is_taken(&error) && tries < TRIES => tries += 1,
+                Err(error) if error.is_port_taken() && tries < TRIES => tries += 1,
                 Err(error) => panic!("{error}"),
                 Ok(cluster) => return cluster,
             }
@@ -149,7 +143,7 @@ impl Cluster {
         const NODES: usize = 3;
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         // The nodes name each other before they run, so they cannot choose.
-        let ports: Vec<u16> = (0..NODES).map(|_| free_port()).collect();
+        let ports: Vec<u16> = (0..NODES).map(|_| lasting_port()).collect();
         let routes: Vec<String> = ports
             .iter()
             .map(|port| format!("nats://127.0.0.1:{port}"))
@@ -229,23 +223,4 @@ fn skip(reason: &str, remedy: &str) -> ! {
     let _ = kept.and_then(|mut file| file.write_all(line.as_bytes()));
     let required = std::env::var("IM_BRIDGE_REQUIRE").unwrap_or_default();
     std::process::exit(i32::from(required.split(',').any(|name| name == "nats")))
-}
-
-/// Attempts with other ports.
-const TRIES: usize = 5;
-
-/// A port that was free a moment ago, below the range from which the system takes ports for outgoing connections: those
-/// of the tests beside this one would take it while its server is down.
-fn free_port() -> u16 {
-    const PORTS: std::ops::Range<u16> = 10_000..32_000;
-    loop {
-        let port = fastrand::u16(PORTS);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-fn is_taken(error: &StartError) -> bool {
-    error.to_string().contains("address already in use")
 }

@@ -1,15 +1,18 @@
 //! A service as anybody would write it: it hears messages, answers some, and hears what became of its answers.
+//!
+//! Not here: publishing until it is stored (`asking`).
 
 use crate::bus::api::ApiError;
 use crate::bus::connect::Connection;
 use crate::bus::objects::Names;
 use crate::bus::tail::Tail;
-use crate::bus::{Account, Kind, Subjects, clock};
+use crate::bus::{Kind, Subjects, clock};
 use crate::envelope::ulid;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use im_bridge_sdk::model::Time;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Results for this come back under a name of its own.
 const SOURCE: &str = "/app/demo-echo";
@@ -38,6 +41,7 @@ pub(super) enum Heard {
 /// A command to publish.
 pub(super) struct Answer {
     pub id: String,
+    pub channel: String,
     pub text: String,
     pub body: Bytes,
     pub headers: HeaderMap,
@@ -48,12 +52,10 @@ impl Echo {
     pub(super) async fn start(
         connection: &Connection,
         (names, subjects): (&Names, &Subjects),
-        account: &Account,
         since: Time,
     ) -> Result<Self, ApiError> {
-        let messages: Kind = MESSAGES.parse().expect("it is a kind");
-        let events = subjects.events_of(Some(account), Some(&messages), None);
-        let results = subjects.results_of(Some(account), Some(&command()));
+        let events = subjects.events_of(None, Some(&messages()), None);
+        let results = subjects.results_of(None, Some(&command()));
         let tail = async |stream: String, filter: &Subject| {
             Tail::start(connection, &stream, filter, since).await
         };
@@ -83,7 +85,9 @@ impl Echo {
     }
 }
 
-const MESSAGES: &str = "message.created";
+pub(super) fn messages() -> Kind {
+    "message.created".parse().expect("it is a kind")
+}
 
 pub(super) fn command() -> Kind {
     "message.send".parse().expect("it is a kind")
@@ -95,12 +99,17 @@ fn body(message: &Message) -> Value {
 
 /// The answer to a message. The same message always has the same key, so that hearing it twice answers it once.
 pub(super) fn answer(event: &Value) -> Option<Answer> {
-    let channel = event["subject"].as_str()?;
     let message = &event["data"]["message"];
     let text = format!("echo: {}", message["alt_text"].as_str()?);
+    let key = format!("echo-{}", message["id"].as_str()?);
+    Some(send(event["subject"].as_str()?, text, &key, None))
+}
+
+/// A message to send. `within`: how long it may take.
+pub(super) fn send(channel: &str, text: String, key: &str, within: Option<Duration>) -> Answer {
     let now = Time::from_ms(clock::unix_ms());
     let id = ulid(now);
-    let envelope = json!({
+    let mut envelope = json!({
         "specversion": "1.0",
         "id": id,
         "source": SOURCE,
@@ -108,20 +117,26 @@ pub(super) fn answer(event: &Value) -> Option<Answer> {
         "time": now.to_string(),
         "datacontenttype": "application/json",
         "data": {
-            "idempotency_key": format!("echo-{}", message["id"].as_str()?),
+            "idempotency_key": key,
             "params": {
                 "to": { "channel_id": channel },
                 "message": { "segments": [{ "type": "text", "data": { "text": text } }] },
             },
         },
     });
+    if let Some(within) = within {
+        let within_ms = i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
+        let until = Time::from_ms(now.ms().saturating_add(within_ms));
+        envelope["expirytime"] = until.to_string().into();
+    }
     let mut headers = HeaderMap::new();
     headers.insert("Content-Type", "application/cloudevents+json");
     headers.insert("Nats-Msg-Id", id.as_str());
-    Some(Answer {
+    Answer {
         id,
+        channel: channel.to_owned(),
         text,
         body: envelope.to_string().into(),
         headers,
-    })
+    }
 }

@@ -5,15 +5,21 @@
 //! service a client of NATS like any other, and the verdict what is read back from the streams and from the provider. It
 //! ends everything that it started.
 //!
-//! Reading order: `run` here, `place` (files), `play` (the course), `echo` (the service), `audit` (the verdict).
+//! Reading order: `run` here, `place` (files), `server`, `play` (the course), `breaks` (what goes wrong on purpose),
+//! `echo` (the service), `asking` and `audit` (the verdict); `lookout`, `notices` and `lines` are what is shown.
 //! `nats_server` and `watched` are the tests', too.
 
+mod asking;
 mod audit;
+mod breaks;
 mod echo;
+mod lines;
+mod lookout;
 pub mod nats_server;
+mod notices;
 mod place;
 mod play;
-mod quiet;
+mod server;
 pub mod watched;
 
 use super::failure::{Exit, Failure};
@@ -22,15 +28,21 @@ use super::run::THREADS_WITHIN;
 use super::usage_error;
 use crate::app::{self, Asked, End, ServiceError, Signals};
 use crate::config::Origins;
-use nats_server::{FindError, Found, Launch, Server, Sources};
+use breaks::{Break, NEIGHBOUR};
+use nats_server::{FindError, Found, Sources};
+use notices::Notice;
 use place::{Place, PlaceError};
-use play::{Play, Shown};
+use play::{ACCOUNT, Play, Shown};
+use server::Nats;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// The whole of `--once`, and of what comes before the first message otherwise. What has to be downloaded is not in it.
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(60);
+/// The same with a fault, which takes ten seconds where nothing else runs.
+const BROKEN_WITHIN: Duration = Duration::from_secs(180);
 /// The service drains for less than this by itself; then it is cut off.
 const SERVICE_ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// A second of somebody who looks, and twenty messages while a test waits.
@@ -45,6 +57,7 @@ const ROOMS: u32 = 2;
 Examples:
   im-bridge demo
   im-bridge demo --once
+  im-bridge demo --break nats                       its server dies and comes back
   im-bridge tap                                     in another terminal
   im-bridge send sim/demo --channel lobby \"hi\"      in another terminal
 
@@ -53,7 +66,10 @@ pub(super) struct Args {
     /// End after 20 messages and 4 answers, with the verdict.
     #[arg(long)]
     once: bool,
-    /// Messages a second. Default: 2, with --once 8.
+    /// Break something, show what happens, and say whether anything was lost.
+    #[arg(long = "break", value_name = "WHAT")]
+    broken: Option<Break>,
+    /// Messages a second. Default: 2, with --once and nothing broken 8.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
     /// Start this nats-server. Default: IM_BRIDGE_NATS_SERVER, the one on PATH, else a downloaded one.
@@ -76,20 +92,34 @@ impl From<PlaceError> for Failure {
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
-    let rate = args
-        .rate
-        .unwrap_or(if args.once { RATE_ONCE } else { RATE });
-    if !(0.0..=1000.0).contains(&rate) || (args.once && rate == 0.0) {
+    let is_fast = args.once && args.broken.is_none();
+    let rate = args.rate.unwrap_or(if is_fast { RATE_ONCE } else { RATE });
+    let needs_rate = args.once || args.broken.is_some();
+    if !(0.0..=1000.0).contains(&rate) || (needs_rate && rate == 0.0) {
         usage_error(format!(
-            "--rate {rate}: from 0 to 1000, and with --once more than 0"
+            "--rate {rate}: from 0 to 1000, and with --once or --break more than 0"
         ));
     }
     // A demo without a server is refused before anything is made.
     let found = nats_server::find(&Sources::of_this_process(args.nats_server.clone()))?;
+    if let (Some(Break::Nats), Found::Running { url }) = (args.broken, &found) {
+        usage_error(format!(
+            "--break nats kills a server of the demo's own, and {url} is somebody's; unset IM_BRIDGE__NATS__URL"
+        ));
+    }
+    if let Found::Program { passed_over, .. } = &found {
+        // A server that is there and not used makes people wonder.
+        for tried in passed_over
+            .iter()
+            .filter(|tried| tried.why.contains("needs"))
+        {
+            output.remark(format!("not used: {}", tried.why))?;
+        }
+    }
     let started = Instant::now();
     let mut place = Place::make()?;
     let nats = Nats::start(found, &place)?;
-    let (file, published) = place.configure(&configuration(&place, &nats, rate))?;
+    let (file, published) = place.configure(&configuration(&place, &nats, args.broken, rate))?;
     if let Err(error) = published {
         output.remark(format!(
             "client commands do not find this demo by themselves: {error}; use --config {}",
@@ -100,34 +130,45 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
     let shown = Shown {
         started,
         server_ready: started.elapsed(),
-        is_own_server: matches!(nats, Nats::Own(_)),
-        people: format!("{USERS} users, {ROOMS} rooms, {rate} messages/s"),
+        people: format!(
+            "{USERS} users, {} rooms, {rate} messages/s",
+            rooms(args.broken)
+        ),
+        rate,
         is_once: args.once,
+        broken: args.broken,
+        server: nats.own(),
     };
-    quiet::install();
+    let notices = notices::install();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("im-core")
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(course(&origins, &shown, output));
+    let ended = runtime.block_on(course(&origins, &shown, notices, output));
     runtime.shutdown_timeout(THREADS_WITHIN);
     // The server ends before its folder goes.
-    drop(nats);
+    drop((shown, nats));
     drop(place);
     ended
 }
 
 /// Runs the service beside what is done with it, and ends it.
-async fn course(origins: &Origins, shown: &Shown, output: &mut Output) -> Result<Exit, Failure> {
+async fn course(
+    origins: &Origins,
+    shown: &Shown,
+    notices: mpsc::Receiver<Notice>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
     // A signal ends the demo, which asks the provider what was said before it ends the bridge.
     let mut signals = Signals::install()?;
     let (asks, asked) = Signals::by_program();
     let mut service = tokio::spawn(app::run(origins.clone(), asked));
-    let mut play = Play::new(origins, shown, output);
+    let mut play = Play::new(origins, shown, notices, output);
+    let within = shown.broken.map_or(WITHIN, |_| BROKEN_WITHIN);
     let played = tokio::select! {
         biased;
         ended = &mut service => return Err(ended_early(ended)),
-        played = play.run(&mut signals, WITHIN) => played,
+        played = play.run(&mut signals, within) => played,
     };
     // Full only if it was asked already.
     let _ = asks.try_send(Asked::Stop);
@@ -144,7 +185,7 @@ async fn course(origins: &Origins, shown: &Shown, output: &mut Output) -> Result
         Err(failure) => Err(failure),
     };
     play.clean().await;
-    let verdict = judged?;
+    let is_good = judged?;
     let is_clean = match ended {
         Ok(Ok(End::Clean)) => true,
         Ok(Ok(End::Cut(what))) => {
@@ -154,8 +195,7 @@ async fn course(origins: &Origins, shown: &Shown, output: &mut Output) -> Result
         }
         ended => return Err(ended_early(ended)),
     };
-    play.output.line(verdict.to_string())?;
-    Ok(if verdict.is_good() && is_clean {
+    Ok(if is_good && is_clean {
         Exit::Done
     } else {
         Exit::No
@@ -179,50 +219,8 @@ fn ended_early(ended: Result<Result<End, ServiceError>, tokio::task::JoinError>)
     }
 }
 
-/// The server of this demo.
-enum Nats {
-    /// Ends with this value.
-    Own(Server),
-    /// Somebody's, at this address; the demo has names of its own there.
-    Other { url: String, root: String },
-}
-
-impl Nats {
-    fn start(found: Found, place: &Place) -> Result<Self, Failure> {
-        let program = match found {
-            Found::Program { program, .. } => program,
-            Found::Running { url } => {
-                let root = format!("demo-{:08x}", fastrand::u32(..));
-                return Ok(Self::Other { url, root });
-            }
-        };
-        let mut launch = Launch::new(program, place.server());
-        launch.watched_by = place::program().ok();
-        let started = Server::start(&launch);
-        let server = started.map_err(|error| {
-            let text = format!("{error}; name another one with --nats-server");
-            Failure::new(Exit::Refused, "demo_no_nats", text)
-        })?;
-        Ok(Self::Own(server))
-    }
-
-    fn url(&self) -> &str {
-        match self {
-            Self::Own(server) => server.url(),
-            Self::Other { url, .. } => url,
-        }
-    }
-
-    fn root(&self) -> &str {
-        match self {
-            Self::Own(_) => "im",
-            Self::Other { root, .. } => root,
-        }
-    }
-}
-
 /// What `im-bridge run` would be given. Storage is reserved on the server's disk, so each object asks for little.
-fn configuration(place: &Place, nats: &Nats, rate: f64) -> String {
+fn configuration(place: &Place, nats: &Nats, broken: Option<Break>, rate: f64) -> String {
     let quoted = |text: &str| toml_edit::Value::from(text).to_string();
     let path = |path: PathBuf| quoted(&path.display().to_string());
     let (url, root) = (quoted(nats.url()), quoted(nats.root()));
@@ -244,12 +242,29 @@ fn configuration(place: &Place, nats: &Nats, rate: f64) -> String {
         text,
         "\n[admin]\nlisten = \"127.0.0.1:0\"\n\n\
          [plugins]\nstage_dir ={}\ndirs = {{ demo ={}, extra = \"\", site = \"\", system = \"\" }}\n\n\
-         [accounts.sim.demo]\nusers = {USERS}\nrooms = {ROOMS}\nrate_per_s = {rate:?}\n\
-         bridge.native_calls = {{ \"sim.*\" = true }}\n",
+         {}{}",
         path(place.stage()),
         path(place.plugins()),
+        account(ACCOUNT, rooms(broken), rate),
+        broken.map_or("", Break::faults),
     );
+    if broken.is_some_and(Break::has_neighbour) {
+        text += &account(NEIGHBOUR, ROOMS, rate);
+    }
     text
+}
+
+/// One account's table.
+fn account(name: &str, rooms: u32, rate: f64) -> String {
+    let table = name.replace('/', ".");
+    format!(
+        "\n[accounts.{table}]\nusers = {USERS}\nrooms = {rooms}\nrate_per_s = {rate:?}\n\
+         bridge.native_calls = {{ \"sim.*\" = true }}\n"
+    )
+}
+
+fn rooms(broken: Option<Break>) -> u32 {
+    broken.and_then(Break::rooms).unwrap_or(ROOMS)
 }
 
 /// Only the demo's own file, and what somebody's server needs to let it in.

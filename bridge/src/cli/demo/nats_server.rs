@@ -13,7 +13,7 @@ mod start;
 
 pub use error::{FindError, StartError, Tried};
 pub use find::{Found, Sources, find};
-pub use start::{Launch, Server};
+pub use start::{Launch, Server, lasting_port};
 
 /// What is fetched, where nothing usable is found.
 pub const VERSION: &str = "2.15.1";

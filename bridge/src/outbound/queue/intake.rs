@@ -20,8 +20,8 @@ impl Queue {
         match arrival {
             Arrival::Durable(delivered, command) => self.delivered(&delivered, command),
             Arrival::Strange(delivered, kind) => {
-                let work = self.of(&delivered, kind);
-                self.hold(&work);
+                let mut work = self.of(&delivered, kind);
+                self.hold(&mut work);
                 self.act(Place::Beside, work);
             }
             Arrival::Asked(asked) => self.asked(*asked),
@@ -62,7 +62,8 @@ impl Queue {
         self.held + self.tail.reading() < IN_HAND_MAX && self.held_bytes < IN_HAND_BYTES_MAX
     }
 
-    pub(super) fn hold(&mut self, work: &Work) {
+    pub(super) fn hold(&mut self, work: &mut Work) {
+        self.desk.begin_span(work);
         self.held += 1;
         self.held_bytes += work.bytes;
         self.held_requests += usize::from(matches!(work.origin, Origin::Request { .. }));
@@ -77,7 +78,7 @@ impl Queue {
 
     /// Takes a command in, whole.
     pub(super) fn admit(&mut self, mut work: Box<Work>) {
-        self.hold(&work);
+        self.hold(&mut work);
         if work.fail.is_some() {
             return self.act(Place::Beside, work);
         }
@@ -127,7 +128,7 @@ impl Queue {
     }
 
     pub(super) fn read(&mut self, read: Read) {
-        let Some(work) = read.work else {
+        let Some(mut work) = read.work else {
             // Gone from the stream: there is nothing to do and nobody to tell.
             let in_hand = Arc::clone(&self.desk.in_hand);
             let sequence = read.sequence;
@@ -136,7 +137,7 @@ impl Queue {
             return;
         };
         if read.is_expired {
-            self.hold(&work);
+            self.hold(&mut work);
             self.fail(work, expired());
         } else {
             self.admit(work);

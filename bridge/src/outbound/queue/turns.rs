@@ -68,6 +68,7 @@ impl Queue {
             }
             let desk = Arc::clone(&self.desk);
             let turn = async move {
+                desk.begin_span(&mut work);
                 let end = match desk.find_channel(&user, &mut work).await {
                     Ok(channel) => TurnEnd::Found { user, channel },
                     Err(act) => TurnEnd::Acted(act),
@@ -138,6 +139,7 @@ impl Queue {
 
     fn again(&mut self, place: Place, mut work: Box<Work>, again: &Again) {
         self.desk.free_key(&mut work);
+        self.desk.put_off_span(&mut work, None);
         let until = std::time::Instant::now() + again.after;
         if again.pauses_account {
             self.lanes.pause(until);
@@ -228,6 +230,7 @@ fn turn(
         if let Some(after) = after {
             sleep(after).await;
         }
+        desk.begin_span(&mut work);
         let act = match work.what {
             What::Control(verb) if work.fail.is_none() => desk.control(verb, &mut work).await,
             _ => desk.act(&mut work).await,

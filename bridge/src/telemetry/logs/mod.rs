@@ -57,7 +57,9 @@ pub fn of_adapter<'f>(
     message: &str,
     fields: impl Iterator<Item = (&'f str, &'f str)>,
 ) {
-    let Some(sink) = SINK.get() else { return };
+    let Some(sink) = SINK.get() else {
+        return elsewhere(level, account, part, message);
+    };
     let target = if part.is_empty() {
         format!("plugin.{}", account.provider)
     } else {
@@ -75,6 +77,18 @@ pub fn of_adapter<'f>(
     }
     let kind = sink.hasher.hash_one((level, &target, message, account));
     sink.say(kind, level, &target, said);
+}
+
+/// The log is in other hands, which hear of adapters as of everything else. Targets of events are constants, so the part is a
+/// field.
+fn elsewhere(level: Level, account: &crate::bus::Account, part: &str, message: &str) {
+    match level {
+        Level::ERROR => tracing::error!(%account, part, "{message}"),
+        Level::WARN => tracing::warn!(%account, part, "{message}"),
+        Level::INFO => tracing::info!(%account, part, "{message}"),
+        Level::DEBUG => tracing::debug!(%account, part, "{message}"),
+        _ => tracing::trace!(%account, part, "{message}"),
+    }
 }
 
 /// A panic was caught or will end the process; either way somebody should hear of it where they listen.

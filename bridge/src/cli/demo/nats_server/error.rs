@@ -106,3 +106,10 @@ pub enum StartError {
         source: std::io::Error,
     },
 }
+
+impl StartError {
+    /// Somebody else listens there.
+    pub fn is_port_taken(&self) -> bool {
+        self.to_string().contains("address already in use")
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::error::StartError;
 use crate::cli::demo::watched;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// A server on two busy cores is up after some 50 ms; a cluster node that reads a large store may need seconds.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+/// Attempts with other ports, when somebody was quicker.
+const TRIES: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How a server is to run.
@@ -116,6 +119,18 @@ impl Server {
         Ok(server)
     }
 
+    /// On a port that stays free while the server is down, so that it can be started again with this launch.
+    pub fn start_to_return(launch: &mut Launch) -> Result<Self, StartError> {
+        let mut tries = 0;
+        loop {
+            launch.port = Some(lasting_port());
+            match Self::start(launch) {
+                Err(error) if error.is_port_taken() && tries < TRIES => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
     /// `nats://127.0.0.1:<port>`
     pub fn url(&self) -> &str {
         &self.url
@@ -205,6 +220,18 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// A port that was free a moment ago, below the range from which the system takes ports for outgoing connections: one of
+/// those would take it while the server is down.
+pub fn lasting_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    loop {
+        let port = fastrand::u16(PORTS);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

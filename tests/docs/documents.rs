@@ -1,4 +1,4 @@
-//! Rules about documents: what they point to is there.
+//! What documents point to is there, and what their code is for is marked.
 
 use crate::tree::{files, none, root};
 
@@ -71,6 +71,43 @@ fn every_link_is_relative_and_leads_somewhere() {
         "documents are read without another site, and none of them lies",
         &wrong,
     );
+}
+
+/// What may stand behind the three ticks, and what it says: `run` and `out` are executed and compared by `cargo test`,
+/// `long` by `tests/fresh.sh`, `service` by `tests/docs/services.sh`; all else is to be read.
+const MARKS: [&str; 11] = [
+    "",
+    "js service",
+    "python service",
+    "rust service",
+    "sh",
+    "sh long",
+    "sh run",
+    "text",
+    "text out",
+    "toml",
+    "toml service",
+];
+
+#[test]
+fn every_fence_has_a_known_mark() {
+    let mut wrong = Vec::new();
+    for file in files(&[".md"]) {
+        let mut is_open = false;
+        for (index, line) in file.text.lines().enumerate() {
+            let Some(mark) = line.trim_start().strip_prefix("```") else {
+                continue;
+            };
+            if !is_open && !MARKS.contains(&mark.trim()) {
+                wrong.push(format!("{}:{}: `{mark}`", file.path, index + 1));
+            }
+            is_open = !is_open;
+        }
+        if is_open {
+            wrong.push(format!("{}: a fence is not closed", file.path));
+        }
+    }
+    none("the mark of a fence says who runs it, if anybody", &wrong);
 }
 
 #[test]

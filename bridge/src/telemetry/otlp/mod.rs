@@ -1,0 +1,89 @@
+//! The way to a collector: OTLP over HTTP, one thread per signal, nothing that blocks or grows.
+//!
+//! What is to be sent waits in a bounded queue. At the bound it is dropped and counted, so that for each signal what was
+//! handed over is what arrived, what was dropped and what waits. A collector that is away costs one log line a minute and
+//! nothing else: no event waits for it, and neither does the end of the process beyond its limit.
+//!
+//! Reading order: `target` (where), `http` (one attempt), `exporter` (the queue and its thread).
+//!
+//! Not here: what is sent. An exporter is told how to write its items.
+
+mod exporter;
+mod figures;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
+mod http;
+mod target;
+
+pub use exporter::Exporter;
+pub use figures::{DROPPED, Figures, Reason};
+pub use target::{Target, TargetError, check_endpoint, header_list};
+
+use std::time::Duration;
+
+/// What a collector takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Traces,
+}
+
+impl Signal {
+    /// As labels and keys have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+        }
+    }
+
+    /// What is appended to a base URL.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+        }
+    }
+}
+
+/// What became of one attempt.
+#[derive(Debug)]
+enum Answer {
+    /// Taken, but for so many that the collector did not want.
+    Taken { refused: u64 },
+    /// It will never be taken.
+    Refused(String),
+    /// Perhaps later.
+    Later {
+        reason: Reason,
+        why: String,
+        /// The collector's wish.
+        after: Option<Duration>,
+    },
+}
+
+/// How one attempt is made.
+enum Transport {
+    Http(http::Client),
+    #[cfg(feature = "otlp-grpc")]
+    Grpc(grpc::Client),
+}
+
+impl Transport {
+    fn new(target: &Target) -> Result<Self, String> {
+        match target.protocol {
+            crate::config::types::Protocol::HttpProtobuf => {
+                http::Client::new(target).map(Self::Http)
+            }
+            #[cfg(feature = "otlp-grpc")]
+            crate::config::types::Protocol::Grpc => grpc::Client::new(target).map(Self::Grpc),
+            #[cfg(not(feature = "otlp-grpc"))]
+            crate::config::types::Protocol::Grpc => Err("this build has no grpc".to_owned()),
+        }
+    }
+
+    fn send(&self, message: &[u8], within: Duration) -> Answer {
+        match self {
+            Self::Http(client) => client.send(message, within),
+            #[cfg(feature = "otlp-grpc")]
+            Self::Grpc(client) => client.send(message, within),
+        }
+    }
+}

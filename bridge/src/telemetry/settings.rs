@@ -1,0 +1,197 @@
+//! The configuration in the words of this module, checked once.
+
+use super::otlp::{Signal, Target, TargetError};
+use super::traces::exclude::{self, Exclusion};
+use super::traces::sampler::{NAMES, Sampler};
+use crate::config::secret::{Secret, SecretError};
+use crate::config::types::{self, Telemetry, Traces};
+use opentelemetry::KeyValue;
+use std::collections::BTreeMap;
+
+/// Why nothing can be traced as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error(
+        "telemetry.traces.exclude_urls.{name} is no regular expression: {reason}; correct it or remove it with \"\""
+    )]
+    Pattern { name: String, reason: String },
+    #[error("telemetry.traces.exclude_urls has {count} patterns, at most {max} are taken; join some", max = exclude::PATTERNS_MAX)]
+    Patterns { count: usize },
+    #[error("telemetry.traces.sampler is `{0}`, which is none of {known}; take one of them", known = NAMES.join(", "))]
+    Sampler(String),
+    #[error("telemetry.traces.hash_account needs telemetry.hash_key; add it")]
+    HashKey,
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("no thread can be started for telemetry: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl TelemetryError {
+    /// Section in `docs/errors.md`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Pattern { .. } | Self::Patterns { .. } => "telemetry_url_pattern",
+            Self::Sampler(_) => "telemetry_sampler",
+            Self::HashKey => "config_missing",
+            Self::Target(error) => error.code(),
+            Self::Secret(error) => error.code(),
+            Self::Thread(_) => "internal_bug",
+        }
+    }
+
+    /// The key that is at fault.
+    fn path(&self) -> String {
+        match self {
+            Self::Pattern { name, .. } => format!("telemetry.traces.exclude_urls.{name}"),
+            Self::Patterns { .. } => "telemetry.traces.exclude_urls".to_owned(),
+            Self::Sampler(_) => "telemetry.traces.sampler".to_owned(),
+            Self::HashKey => "telemetry.traces.hash_account".to_owned(),
+            Self::Target(TargetError::Endpoint(_)) => "telemetry.otlp.endpoint".to_owned(),
+            Self::Target(TargetError::Protocol) => "telemetry.otlp.protocol".to_owned(),
+            Self::Target(TargetError::Secret(_)) | Self::Secret(_) | Self::Thread(_) => {
+                "telemetry".to_owned()
+            }
+        }
+    }
+}
+
+/// Everything that is wrong with it and can be seen without looking at the machine: path of the key, and why.
+pub fn mistakes(config: &Telemetry) -> Vec<(String, TelemetryError)> {
+    let mut found = Vec::new();
+    for (name, pattern) in &config.traces.exclude_urls {
+        if let Err(reason) = exclude::check(pattern) {
+            let name = name.clone();
+            found.push(TelemetryError::Pattern { name, reason });
+        }
+    }
+    let count = config.traces.exclude_urls.len();
+    if count > exclude::PATTERNS_MAX {
+        found.push(TelemetryError::Patterns { count });
+    }
+    if Sampler::new(&config.traces).is_none() {
+        found.push(TelemetryError::Sampler(config.traces.sampler.clone()));
+    }
+    if config.traces.hash_account && config.hash_key.is_none() {
+        found.push(TelemetryError::HashKey);
+    }
+    let mut found: Vec<_> = found
+        .into_iter()
+        .map(|error| (error.path(), error))
+        .collect();
+    // An unreadable secret is told with all others.
+    if let Err(error @ (TargetError::Endpoint(_) | TargetError::Protocol)) =
+        Target::of(Signal::Traces, &config.otlp)
+    {
+        let error = TelemetryError::from(error);
+        let own = &config.otlp.traces;
+        let is_own = match &error {
+            TelemetryError::Target(TargetError::Endpoint(_)) => own.endpoint.is_some(),
+            _ => own.protocol.is_some(),
+        };
+        let path = match is_own {
+            true => error
+                .path()
+                .replace("telemetry.otlp.", "telemetry.otlp.traces."),
+            false => error.path(),
+        };
+        found.push((path, error));
+    }
+    found
+}
+
+/// What traces are made with.
+pub(super) struct Settings {
+    pub traces: Traces,
+    pub sampler: Sampler,
+    pub exclusion: Exclusion,
+    pub hash_key: Option<Secret>,
+}
+
+impl Settings {
+    pub fn new(config: &Telemetry) -> Result<Self, TelemetryError> {
+        if let Some((_, error)) = mistakes(config).into_iter().next() {
+            return Err(error);
+        }
+        let traces = config.traces.clone();
+        let sampler = Sampler::new(&traces);
+        let hash_key = config.hash_key.as_ref().filter(|_| traces.hash_account);
+        Ok(Self {
+            sampler: sampler.ok_or_else(|| TelemetryError::Sampler(traces.sampler.clone()))?,
+            exclusion: Exclusion::new(&traces.exclude_urls).map_err(|error| {
+                TelemetryError::Pattern {
+                    name: "*".to_owned(),
+                    reason: error.to_string(),
+                }
+            })?,
+            hash_key: match hash_key {
+                Some(key) => Some(key.resolve("telemetry.hash_key")?),
+                None => None,
+            },
+            traces,
+        })
+    }
+}
+
+/// Who speaks. Never the command line or the environment: they may hold secrets.
+pub(super) fn resource(config: &Telemetry, replica: &str) -> Vec<KeyValue> {
+    let host = rustix::system::uname();
+    let mut all: BTreeMap<String, opentelemetry::Value> = BTreeMap::new();
+    let mut put = |key: &str, value: opentelemetry::Value| all.insert(key.to_owned(), value);
+    put("service.name", config.service_name.clone().into());
+    put("service.version", env!("CARGO_PKG_VERSION").into());
+    let instance = format!("{replica}-{:08x}", fastrand::u32(..));
+    put("service.instance.id", instance.into());
+    let host = host.nodename().to_string_lossy().into_owned();
+    put("host.name", host.into());
+    put("process.pid", i64::from(std::process::id()).into());
+    put("telemetry.sdk.name", "opentelemetry".into());
+    put("telemetry.sdk.language", "rust".into());
+    put("telemetry.sdk.version", SDK_VERSION.into());
+    let is_named = config.service_name != types::Telemetry::default().service_name;
+    for (key, value) in &config.resource {
+        // Both ways to name the service may be used; the one that says nothing else wins.
+        if !(is_named && key == "service.name") {
+            all.insert(key.clone(), value.clone().into());
+        }
+    }
+    all.into_iter()
+        .map(|(key, value)| KeyValue::new(key, value))
+        .collect()
+}
+
+/// Of the packages whose minor is pinned.
+const SDK_VERSION: &str = "0.33.1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resource_names_this_process_and_what_is_configured_comes_last() {
+        let mut config = Telemetry::default();
+        config.resource.insert("k8s.pod.name".into(), "a-0".into());
+        config
+            .resource
+            .insert("service.name".into(), "bridge".into());
+        let of = |config: &Telemetry, key: &str| {
+            let all = resource(config, "one");
+            let found = all.into_iter().find(|pair| pair.key.as_str() == key);
+            found.map(|pair| pair.value.to_string()).unwrap_or_default()
+        };
+        assert_eq!(of(&config, "k8s.pod.name"), "a-0");
+        assert_eq!(of(&config, "service.name"), "bridge");
+        assert!(of(&config, "service.instance.id").starts_with("one-"));
+        config.service_name = "own".into();
+        assert_eq!(of(&config, "service.name"), "own");
+    }
+
+    #[test]
+    fn the_version_that_is_named_is_the_one_that_is_built() {
+        let manifest = include_str!("../../../Cargo.toml");
+        let line = format!("opentelemetry_sdk = {{ version = \"={SDK_VERSION}\"");
+        assert!(manifest.contains(&line), "{line}");
+    }
+}

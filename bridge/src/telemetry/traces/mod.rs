@@ -1,0 +1,199 @@
+//! Spans: which there are, what they say, and what deserves none.
+//!
+//! A successful poll and a heartbeat leave no span: none is made. An event is the root of its own trace, so nothing that
+//! keeps polls out can take events with it. A failure gets its span afterwards with its true times, within limits.
+//!
+//! Reading order: `span` (what a span is), `event` and `command` (what becomes one always), `op` (what mostly does not),
+//! with `exclude` and `limits`; `sampler` decides which traces are recorded.
+//!
+//! Not here: how spans leave (`otlp`), contexts in headers (`context`).
+
+mod command;
+mod event;
+pub mod exclude;
+mod limits;
+mod op;
+mod open;
+pub mod sampler;
+mod span;
+
+pub use command::{CommandEnd, CommandFacts, CommandSpan, PublishEnd, PublishSpan};
+pub use event::{EventFacts, EventKind, EventSpan};
+pub use op::Op;
+
+use super::context::{self, TraceContext};
+use super::otlp::Exporter;
+use super::settings::Settings;
+use super::{Exposition, Metric};
+use crate::config::types::ConsumerParent;
+use exclude::Exclusion;
+use limits::Limits;
+use open::OpenSpans;
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData};
+use ring::hmac;
+use sampler::Sampler;
+use span::{Draft, made};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Who an account is in spans.
+#[derive(Debug)]
+pub struct AccountLabels {
+    pub(super) provider: Arc<str>,
+    /// The alias, or what stands for it.
+    pub(super) alias: Arc<str>,
+}
+
+impl AccountLabels {
+    /// Both attributes.
+    fn attributes(&self) -> [KeyValue; 2] {
+        [
+            KeyValue::new("im.provider", span::shared(&self.provider)),
+            KeyValue::new("im.account", span::shared(&self.alias)),
+        ]
+    }
+}
+
+/// Why an operation left no span of its own.
+#[derive(Clone, Copy)]
+enum LeftOut {
+    Noise,
+    Url,
+    Limited,
+}
+
+const LEFT_OUT: [&str; 3] = ["noise", "url", "limited"];
+
+/// What makes spans while there is somebody to send them to.
+pub(super) struct Traces {
+    exporter: Exporter<SpanData>,
+    scope: InstrumentationScope,
+    ids: RandomIdGenerator,
+    sampler: Sampler,
+    limits: Limits,
+    exclusion: Exclusion,
+    open: OpenSpans,
+    consumer_parent: ConsumerParent,
+    parent_max_age: Duration,
+    has_poll_hit_spans: bool,
+    /// None: polls are never slow.
+    slow_poll: Option<Duration>,
+    keeps_excluded_errors: bool,
+    baggage: BTreeSet<Box<str>>,
+    hash_key: Option<hmac::Key>,
+    left_out: [AtomicU64; LEFT_OUT.len()],
+}
+
+impl Traces {
+    pub(super) fn new(settings: Settings, exporter: Exporter<SpanData>) -> Self {
+        let config = settings.traces;
+        let slow_poll = Duration::from_millis(config.slow_poll_ms);
+        Self {
+            exporter,
+            scope: InstrumentationScope::builder("im-bridge")
+                .with_version(env!("CARGO_PKG_VERSION"))
+                .build(),
+            ids: RandomIdGenerator::default(),
+            sampler: settings.sampler,
+            limits: Limits::new(
+                config.error_spans_per_minute,
+                config.error_spans_total_per_minute,
+            ),
+            exclusion: settings.exclusion,
+            open: OpenSpans::default(),
+            consumer_parent: config.consumer_parent,
+            parent_max_age: Duration::from_secs(config.parent_max_age_s),
+            has_poll_hit_spans: config.poll_hit_spans,
+            slow_poll: Some(slow_poll).filter(|slow| !slow.is_zero()),
+            keeps_excluded_errors: config.exclude_keep_errors,
+            baggage: config
+                .baggage
+                .iter()
+                .filter(|(_, is_copied)| **is_copied)
+                .map(|(key, _)| key.as_str().into())
+                .collect(),
+            hash_key: settings
+                .hash_key
+                .map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.reveal().as_bytes())),
+            left_out: Default::default(),
+        }
+    }
+
+    pub(super) fn exporter(&self) -> &Exporter<SpanData> {
+        &self.exporter
+    }
+
+    pub(super) fn labels(&self, provider: &str, alias: &str) -> AccountLabels {
+        const DIGITS: usize = 6;
+        let alias = match &self.hash_key {
+            None => alias.into(),
+            Some(key) => {
+                let tag = hmac::sign(key, alias.as_bytes());
+                format!("h_{}", context::hex_of(&tag.as_ref()[..DIGITS])).into()
+            }
+        };
+        AccountLabels {
+            provider: provider.into(),
+            alias,
+        }
+    }
+
+    fn new_trace(&self) -> [u8; 16] {
+        self.ids.new_trace_id().to_bytes()
+    }
+
+    fn new_span(&self) -> [u8; 8] {
+        self.ids.new_span_id().to_bytes()
+    }
+
+    /// A trace that begins here.
+    fn new_root(&self) -> TraceContext {
+        let trace_id = self.new_trace();
+        made(
+            trace_id,
+            self.new_span(),
+            self.sampler.records_root(trace_id),
+        )
+    }
+
+    /// A span below one of ours.
+    fn new_child(&self, parent: &TraceContext) -> TraceContext {
+        made(
+            parent.trace_id,
+            self.new_span(),
+            self.sampler.records_below(parent),
+        )
+    }
+
+    /// Hands a span over, if its trace is recorded.
+    fn end(&self, draft: Draft) {
+        if context::is_sampled(&draft.own) {
+            self.exporter.push(draft.build(&self.scope));
+        }
+    }
+
+    fn left_out(&self, why: LeftOut) {
+        self.left_out[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn collect(&self, to: &mut Exposition) {
+        self.exporter.collect(to);
+        for (reason, count) in LEFT_OUT.iter().zip(&self.left_out) {
+            let count = count.load(Ordering::Relaxed);
+            to.count(Metric::TelemetryExcludedTotal, &[reason], count);
+        }
+    }
+}
+
+/// What every message on NATS has.
+fn messaging(operation: &'static str, kind: &'static str, template: Value) -> [KeyValue; 4] {
+    [
+        KeyValue::new("messaging.system", "nats"),
+        KeyValue::new("messaging.operation.name", operation),
+        KeyValue::new("messaging.operation.type", kind),
+        KeyValue::new("messaging.destination.template", template),
+    ]
+}

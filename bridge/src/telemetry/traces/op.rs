@@ -1,0 +1,285 @@
+//! A finished operation of an adapter: mostly nothing, sometimes a span.
+//!
+//! What it leaves follows from its class, its outcome and its address. All of it runs inside a call of the adapter: it
+//! takes two short locks at most and waits for nothing.
+
+use super::exclude::cut;
+use super::open::Open;
+use super::span::{Draft, VALUE_BYTES_MAX, at_ns, number, said, text};
+use super::{AccountLabels, LeftOut, Traces};
+use crate::telemetry::context::{self, TraceContext};
+use crate::telemetry::redact::redact;
+use im_bridge_plugin_api::abi::{Noise, Status};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an adapter says of an operation.
+pub struct Op<'a> {
+    /// As declared, or `other`.
+    pub name: &'a str,
+    pub noise: Noise,
+    pub status: Status,
+    pub items: u64,
+    /// Unix nanoseconds.
+    pub start_ns: i64,
+    pub end_ns: i64,
+    /// What it was done for.
+    pub parent: TraceContext,
+    pub attributes: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Op<'a> {
+    fn get(&self, key: &str) -> Option<&'a str> {
+        let found = self.attributes.iter().find(|(own, _)| *own == key);
+        found.map(|(_, value)| *value)
+    }
+
+    /// The address, however it is said.
+    fn url(&self) -> Option<Cow<'a, str>> {
+        if let Some(whole) = self.get("url.full").or_else(|| self.get("http.url")) {
+            return Some(whole.into());
+        }
+        let (scheme, host) = (self.get("url.scheme")?, self.get("server.address")?);
+        let path = self.get("url.path").unwrap_or("/");
+        Some(format!("{scheme}://{host}{path}").into())
+    }
+
+    fn took(&self) -> Duration {
+        let ns = self.end_ns.saturating_sub(self.start_ns);
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
+    }
+
+    fn is_poll(&self) -> bool {
+        matches!(self.noise, Noise::POLL_HIT | Noise::POLL_EMPTY)
+    }
+
+    /// The error's class, which is the only code that an operation has.
+    fn error(&self) -> Option<&'static str> {
+        Some(match self.status {
+            status if status.0 >= 0 => return None,
+            Status::E_INVALID => "invalid",
+            Status::E_UNSUPPORTED => "unsupported",
+            Status::E_NOT_FOUND => "not_found",
+            Status::E_FORBIDDEN => "forbidden",
+            Status::E_CONFLICT => "conflict",
+            Status::E_RATE_LIMITED => "rate_limited",
+            Status::E_UNAVAILABLE => "unavailable",
+            Status::E_AUTH => "auth",
+            Status::E_UNCERTAIN => "uncertain",
+            _ => "internal",
+        })
+    }
+}
+
+/// What an operation belongs to, if that is a span of ours that is still open.
+struct Below {
+    context: TraceContext,
+    open: Option<Arc<Open>>,
+}
+
+impl Traces {
+    /// The context of what follows from it.
+    pub(in crate::telemetry) fn op(&self, labels: &AccountLabels, op: &Op<'_>) -> TraceContext {
+        let parent = Some(op.parent).filter(context::is_valid);
+        let below = parent.map(|context| Below {
+            open: self.open.get(context.span_id),
+            context,
+        });
+        let url = op.url();
+        if url.is_some_and(|url| self.exclusion.has(&url)) {
+            return self.excluded(labels, op, below.as_ref());
+        }
+        match (op.noise, op.error()) {
+            (Noise::COMMAND, _) | (Noise::SESSION, None) => {
+                self.whole(labels, op, below.as_ref(), true, None)
+            }
+            (Noise::AUX, error) => self.aside(labels, op, below.as_ref(), error),
+            (Noise::POLL_HIT, None) if self.has_poll_hit_spans => self.poll_hit(labels, op),
+            (_, None) if op.is_poll() && self.slow_poll.is_some_and(|slow| op.took() > slow) => {
+                self.limited(labels, op, below.as_ref(), true)
+            }
+            (_, None) => {
+                self.left_out(LeftOut::Noise);
+                TraceContext::NONE
+            }
+            (_, Some(_)) => self.limited(labels, op, below.as_ref(), true),
+        }
+    }
+
+    /// An address of which nobody wants to hear; but no send disappears, and no failure.
+    fn excluded(&self, labels: &AccountLabels, op: &Op<'_>, below: Option<&Below>) -> TraceContext {
+        self.left_out(LeftOut::Url);
+        let open = below.and_then(|below| below.open.as_ref());
+        if let (Noise::COMMAND, Some(open)) = (op.noise, open) {
+            note(open, op);
+        }
+        match op.error() {
+            Some(_) if self.keeps_excluded_errors => self.limited(labels, op, below, false),
+            _ if op.noise == Noise::AUX => op.parent,
+            _ => TraceContext::NONE,
+        }
+    }
+
+    /// A part of something bigger.
+    fn aside(
+        &self,
+        labels: &AccountLabels,
+        op: &Op<'_>,
+        below: Option<&Below>,
+        error: Option<&'static str>,
+    ) -> TraceContext {
+        if let Some(open) = below.and_then(|below| below.open.as_ref()) {
+            note(open, op);
+            return op.parent;
+        }
+        if error.is_some() {
+            self.limited(labels, op, below, true);
+        } else {
+            self.left_out(LeftOut::Noise);
+        }
+        op.parent
+    }
+
+    /// A poll that brought something, for whoever looks for a fault in polling.
+    fn poll_hit(&self, labels: &AccountLabels, op: &Op<'_>) -> TraceContext {
+        let own = self.new_root();
+        let name = format!("poll {}", labels.provider);
+        let mut draft = self.draft(labels, op, name, SpanKind::Internal, own);
+        draft
+            .attributes
+            .push(KeyValue::new("im.poll.items", number(op.items)));
+        self.end(draft);
+        own
+    }
+
+    /// A span after the fact, if there are not too many of them.
+    fn limited(
+        &self,
+        labels: &AccountLabels,
+        op: &Op<'_>,
+        below: Option<&Below>,
+        shows_address: bool,
+    ) -> TraceContext {
+        // What fails inside a recorded command is part of its story.
+        if below.is_some_and(|below| below.open.is_some()) {
+            return self.whole(labels, op, below, shows_address, None);
+        }
+        let is_slowness = op.error().is_none();
+        let taken = self
+            .limits
+            .take(&labels.provider, &labels.alias, op.name, is_slowness);
+        let Some(suppressed) = taken else {
+            self.left_out(LeftOut::Limited);
+            return TraceContext::NONE;
+        };
+        self.whole(labels, op, below, shows_address, Some(suppressed))
+    }
+
+    /// `suppressed` of a limited one, which is recorded whatever the ratio says: the limit bounds them already.
+    fn whole(
+        &self,
+        labels: &AccountLabels,
+        op: &Op<'_>,
+        below: Option<&Below>,
+        shows_address: bool,
+        suppressed: Option<u64>,
+    ) -> TraceContext {
+        let mut own = match below {
+            Some(below) => self.new_child(&below.context),
+            None => self.new_root(),
+        };
+        if suppressed.is_some() {
+            own.flags |= context::SAMPLED;
+        }
+        let method = op.get("http.request.method");
+        let template = op.get("url.template").filter(|_| shows_address);
+        let name = match (op.noise, method, template) {
+            _ if op.is_poll() => format!("poll {}", labels.provider),
+            (Noise::HEARTBEAT, ..) => format!("heartbeat {}", labels.provider),
+            (Noise::COMMAND | Noise::SESSION, Some(method), Some(template)) => {
+                let name = format!("{method} {template}");
+                redact(cut(&name, VALUE_BYTES_MAX)).into_owned()
+            }
+            _ => op.name.to_owned(),
+        };
+        let kind = match op.noise {
+            Noise::COMMAND | Noise::SESSION => SpanKind::Client,
+            _ => SpanKind::Internal,
+        };
+        let mut draft = self.draft(labels, op, name, kind, own);
+        if let Some(below) = below {
+            draft.parent = below.context.span_id;
+            draft.state = below.open.as_ref().and_then(|open| open.state.clone());
+        }
+        let is_ours = |key: &str| match key {
+            "http.request.method" | "http.response.status_code" => true,
+            "url.template" | "server.address" => shows_address,
+            key => key.starts_with("im.x."),
+        };
+        for (key, value) in op.attributes.iter().filter(|(key, _)| is_ours(key)) {
+            let number = (*key == "http.response.status_code").then(|| value.parse::<i64>());
+            let value = match number {
+                Some(Ok(number)) => number.into(),
+                _ => said(value),
+            };
+            draft
+                .attributes
+                .push(KeyValue::new((*key).to_owned(), value));
+        }
+        match (suppressed, op.error()) {
+            (Some(_), None) => draft.attributes.push(KeyValue::new("im.slow", true)),
+            (Some(suppressed), Some(_)) => draft
+                .attributes
+                .push(KeyValue::new("im.suppressed", number(suppressed))),
+            _ => {}
+        }
+        if let Some(error) = op.error() {
+            draft.fails(error);
+        }
+        self.end(draft);
+        own
+    }
+
+    fn draft(
+        &self,
+        labels: &AccountLabels,
+        op: &Op<'_>,
+        name: String,
+        kind: SpanKind,
+        own: TraceContext,
+    ) -> Draft {
+        let mut draft = Draft::new(name, kind, own).times(at_ns(op.start_ns), at_ns(op.end_ns));
+        draft.attributes.extend(labels.attributes());
+        draft.attributes.extend([
+            KeyValue::new("im.operation", text(op.name)),
+            KeyValue::new("im.noise", noise(op.noise)),
+        ]);
+        if op.items > 0 {
+            draft
+                .attributes
+                .push(KeyValue::new("im.items", number(op.items)));
+        }
+        draft
+    }
+}
+
+fn note(open: &Open, op: &Op<'_>) {
+    let times = (at_ns(op.start_ns), at_ns(op.end_ns));
+    open.note("im.op".into(), op.name, times, op.error());
+}
+
+/// As it stands in metrics.
+fn noise(class: Noise) -> &'static str {
+    match class {
+        Noise::COMMAND => "command",
+        Noise::EVENT => "event",
+        Noise::SESSION => "session",
+        Noise::POLL_HIT => "poll_hit",
+        Noise::POLL_EMPTY => "poll_empty",
+        Noise::HEARTBEAT => "heartbeat",
+        _ => "aux",
+    }
+}
