@@ -72,6 +72,7 @@ pub(super) fn print(now: &Loaded, then: &Loaded, output: &mut Output) -> io::Res
 }
 
 const KEEPS: &str = "keeps its connection";
+const ADAPTS: &str = "keeps its connection, with other commands or another pace";
 
 /// What becomes of each account. One that is off before and after is not worth a line.
 fn accounts(now: &Config, then: &Config) -> BTreeMap<String, &'static str> {
@@ -79,6 +80,11 @@ fn accounts(now: &Config, then: &Config) -> BTreeMap<String, &'static str> {
     let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
     let effect = |name: &String| match (now.get(name), then.get(name)) {
         (Some(a), Some(b)) if a.bridge == b.bridge && a.adapter == b.adapter => KEEPS,
+        (Some(a), Some(b))
+            if a.bridge.without_terms() == b.bridge.without_terms() && a.adapter == b.adapter =>
+        {
+            ADAPTS
+        }
         (Some(_), Some(_)) => "restarts",
         (None, _) => "starts",
         (_, None) => "stops",
