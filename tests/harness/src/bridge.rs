@@ -180,6 +180,12 @@ impl Bridge {
         }
     }
 
+    /// Where its probes are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What it was started with.
     pub fn files(&self) -> &Arc<Files> {
         &self.files
     }
