@@ -11,7 +11,6 @@ mod config;
 mod conventions;
 mod dead_letters;
 mod errors;
-mod generated;
 mod golden;
 mod roles;
 mod running;

@@ -16,7 +16,7 @@ use super::outlet::{AccountOutlet, Known};
 use super::plan::Wanted;
 use super::plugins::Adapter;
 use crate::account::kv::Kv;
-use crate::account::{Account as Supervised, Ended, Ending, Permit, Request, Settings, Timing};
+use crate::account::{Account as Supervised, Ending, Permit, Request, Settings, Timing};
 use crate::bus::{Hold, Shard};
 use crate::config::types;
 use crate::envelope::ModelMinor;
@@ -24,7 +24,7 @@ use crate::inbound::{self, Inbound};
 use crate::loader::config::CreditsConfig;
 use crate::loader::host::{Options, Window};
 use crate::outbound::budget::Pace;
-use crate::outbound::{self, Accounts, Hands, InHand, Outbound, Requests, Terms};
+use crate::outbound::{self, Accounts, Hands, InHand, Outbound, Requests};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -57,7 +57,8 @@ pub struct Held {
     pub hold: Hold,
     pub accounts: Arc<Accounts>,
     pub in_hand: Arc<InHand>,
-    /// Of the plan at the time.
+    /// Figures of the plan at the time.
+    pub credits: CreditsConfig,
     pub attempts: u32,
 }
 
@@ -94,11 +95,6 @@ impl Owned {
             target,
             task: tokio::spawn(life.run(wanted, requests)),
         }
-    }
-
-    /// It ended, asked to or not.
-    pub fn is_finished(&self) -> bool {
-        self.task.is_finished()
     }
 
     /// From now on it runs like this.
@@ -152,7 +148,6 @@ impl Life {
             });
             self.held.accounts.add(Arc::clone(&outbound));
             self.serve_all(wanted, requests, &kv, outbound).await;
-            self.held.accounts.remove(&self.face.account);
         }
         self.held.base.directory.remove(&self.face);
         self.face.leave();
@@ -178,26 +173,6 @@ impl Life {
 
     fn outbound(&self, wanted: &Wanted) -> Outbound {
         let Held { base, .. } = &self.held;
-        Outbound::start(
-            &base.outbound,
-            outbound::Options {
-                account: self.face.account.clone(),
-                hold: self.held.hold.clone(),
-                epoch: self.held.epoch,
-                hands: Arc::clone(&self.face.hands),
-                in_hand: Arc::clone(&self.held.in_hand),
-                core: Arc::new(AccountCore {
-                    base: Arc::clone(base),
-                    face: Arc::clone(&self.face),
-                    shard: self.held.shard,
-                }),
-                terms: self.terms(wanted),
-            },
-        )
-    }
-
-    /// What the queue of commands takes without an interruption.
-    fn terms(&self, wanted: &Wanted) -> Terms {
         let part = &wanted.part;
         let pace = |rate: &types::Rate| Pace {
             per_s: rate.per_s,
@@ -207,19 +182,32 @@ impl Life {
             .native_calls
             .iter()
             .filter(|(_, is_allowed)| **is_allowed);
-        Terms {
-            model: ModelMinor(wanted.adapter.as_ref().map_or(0, |it| it.model_minor())),
-            attempts_max: self.held.attempts,
-            native_calls: allowed
-                .map(|(pattern, _)| pattern.as_str().into())
-                .collect(),
-            rate: part.rate.as_ref().map(pace),
-            rates: part
-                .rates
-                .iter()
-                .map(|(command, rate)| (command.as_str().into(), pace(rate)))
-                .collect(),
-        }
+        Outbound::start(
+            &base.outbound,
+            outbound::Options {
+                account: self.face.account.clone(),
+                model: ModelMinor(wanted.adapter.as_ref().map_or(0, |it| it.model_minor())),
+                hold: self.held.hold.clone(),
+                epoch: self.held.epoch,
+                hands: Arc::clone(&self.face.hands),
+                in_hand: Arc::clone(&self.held.in_hand),
+                core: Arc::new(AccountCore {
+                    base: Arc::clone(base),
+                    face: Arc::clone(&self.face),
+                    shard: self.held.shard,
+                }),
+                attempts_max: self.held.attempts,
+                native_calls: allowed
+                    .map(|(pattern, _)| pattern.as_str().into())
+                    .collect(),
+                rate: part.rate.as_ref().map(pace),
+                rates: part
+                    .rates
+                    .iter()
+                    .map(|(command, rate)| (command.as_str().into(), pace(rate)))
+                    .collect(),
+            },
+        )
     }
 
     /// Serves it as it is wanted, until it ends.
@@ -231,13 +219,13 @@ impl Life {
         outbound: Arc<Outbound>,
     ) {
         let asked = self.subscribe(&outbound).await;
-        let mut open = Some((asked, Arc::clone(&outbound)));
+        let mut open = Some((asked, outbound));
         loop {
             let adapter = wanted.adapter.clone().filter(|_| wanted.part.enabled);
             let next = match adapter {
                 Some(adapter) => {
                     let (supervised, next) =
-                        self.serve(&wanted, adapter, requests, kv, &outbound).await;
+                        self.serve(&wanted, adapter, requests, kv, &open).await;
                     let ending = match &next {
                         Next::Wanted(_) => IN_PEACE,
                         Next::End(ending) => *ending,
@@ -259,26 +247,29 @@ impl Life {
                     } else {
                         self.face.disabled();
                     }
-                    loop {
-                        tokio::select! {
-                            biased;
-                            next = self.next(&wanted, &outbound) => break next,
-                            // Handed over to an adapter that is gone since.
-                            Some(request) = requests.recv() => {
-                                self.face.hands.ended(request.tag, Ended::not_taken());
-                            }
-                        }
-                    }
+                    self.next(&wanted).await
                 }
             };
             match next {
                 Next::Wanted(new) => {
-                    outbound.adopt(self.terms(&new));
+                    self.warn_of_kept(&wanted, &new);
                     wanted = new;
                 }
                 Next::End(ending) => return self.close(open.take(), ending).await,
                 Next::Lost => return,
             }
+        }
+    }
+
+    /// The queue of commands outlives a change of configuration, and with it what it was made with.
+    fn warn_of_kept(&self, before: &Wanted, after: &Wanted) {
+        let of = |wanted: &Wanted| {
+            let part = &wanted.part;
+            (part.rate, part.rates.clone(), part.native_calls.clone())
+        };
+        if of(before) != of(after) {
+            let account = &self.face.account;
+            tracing::warn!(%account, "rate, rates and native_calls change when the account's shard is won next: drain it, or restart");
         }
     }
 
@@ -308,7 +299,10 @@ impl Life {
             asked.end().await;
         }
         self.held.accounts.remove(&self.face.account);
-        outbound.end(ending.drain.unwrap_or_default()).await;
+        // Nobody else holds it now but a delivery on its way, which gives it up at once.
+        if let Some(outbound) = Arc::into_inner(outbound) {
+            outbound.end(ending.drain.unwrap_or_default()).await;
+        }
     }
 
     /// Runs instances until something else is wanted.
@@ -318,10 +312,13 @@ impl Life {
         adapter: Arc<Adapter>,
         requests: mpsc::Receiver<Request>,
         kv: &Kv,
-        outbound: &Outbound,
+        open: &Option<(Option<Requests>, Arc<Outbound>)>,
     ) -> (Supervised, Next) {
-        let window = window(&wanted.credits, &adapter);
+        let window = window(&self.held.credits, &adapter);
         self.face.serve_with(Arc::clone(&adapter));
+        let echoes = open
+            .as_ref()
+            .map(|(_, outbound)| Arc::clone(outbound.echoes()));
         let inbound = Inbound::new(
             &self.held.base.inbound,
             inbound::Options {
@@ -332,7 +329,7 @@ impl Life {
                     types::Order::Relaxed => inbound::Order::Relaxed,
                 },
                 hold: self.held.hold.clone(),
-                surroundings: Arc::new(Known(Arc::clone(outbound.echoes()))),
+                surroundings: Arc::new(Known(echoes.unwrap_or_default())),
             },
         );
         let (intake, carrier) = inbound.split();
@@ -349,7 +346,7 @@ impl Life {
         loop {
             let anew = tokio::select! {
                 biased;
-                next = self.next(wanted, outbound) => return (supervised, next),
+                next = self.next(wanted) => return (supervised, next),
                 remedy = liveness.watch() => remedy == Remedy::Anew,
                 () = self.face.revived() => true,
             };
@@ -360,14 +357,13 @@ impl Life {
     }
 
     /// Returns when this is wanted no more. Cancel safe.
-    async fn next(&self, wanted: &Wanted, outbound: &Outbound) -> Next {
+    async fn next(&self, wanted: &Wanted) -> Next {
         let mut targets = self.targets.clone();
         loop {
             match targets.borrow_and_update().clone() {
                 Target::End(ending) => return Next::End(ending),
                 Target::Run(new) if !new.is_same(wanted) => return Next::Wanted(new),
-                // Perhaps with another pace.
-                Target::Run(new) => outbound.adopt(self.terms(&new)),
+                Target::Run(_) => {}
             }
             tokio::select! {
                 biased;

@@ -1,8 +1,7 @@
 //! What this replica is to run: the configured accounts, each with its adapter and a print of all that it depends on.
 //!
 //! Two plans are compared by prints and files: an account that has the same of both keeps its connection. A print covers
-//! the account's own part, but what its queue of commands takes at once, and its secrets; secrets themselves are in none
-//! of it.
+//! the account's own part and its secrets; secrets themselves are in none of it.
 //!
 //! Not here: which of them are this replica's (`bus::shards`).
 
@@ -32,7 +31,6 @@ pub struct Wanted {
     pub adapter: Option<Arc<Adapter>>,
     /// Why the file that did so is out of use.
     pub barred: Option<String>,
-    pub credits: Arc<CreditsConfig>,
     adapter_part: Map<String, Value>,
     /// The whole configuration's.
     schema: Arc<Value>,
@@ -43,6 +41,7 @@ pub struct Wanted {
 pub struct Plan {
     pub accounts: BTreeMap<Account, Arc<Wanted>>,
     pub plugins: Plugins,
+    pub credits: CreditsConfig,
     /// How often a durable command is tried.
     pub attempts: u32,
 }
@@ -51,7 +50,6 @@ impl Plan {
     /// From a configuration without mistakes.
     pub fn new(loaded: &config::Loaded, plugins: Plugins) -> Self {
         let schema = Arc::new(loaded.schema.clone());
-        let credits = Arc::new(loaded.config.plugins.credits.clone());
         let mut accounts = BTreeMap::new();
         for (provider, aliases) in &loaded.config.accounts {
             for (alias, configured) in aliases {
@@ -66,18 +64,18 @@ impl Plan {
                     part: configured.bridge.clone(),
                     adapter,
                     barred,
-                    credits: Arc::clone(&credits),
                     adapter_part: configured.adapter.clone(),
                     schema: Arc::clone(&schema),
                     print: [0; 32],
                 };
-                wanted.print = wanted.print_now();
+                wanted.print = wanted.print_now(&loaded.config.plugins.credits);
                 accounts.insert(wanted.account.clone(), Arc::new(wanted));
             }
         }
         Self {
             accounts,
             plugins,
+            credits: loaded.config.plugins.credits.clone(),
             attempts: loaded.config.nats.commands.attempts,
         }
     }
@@ -95,6 +93,7 @@ impl Plan {
         });
         Self {
             accounts: accounts.collect(),
+            credits: self.credits.clone(),
             attempts: self.attempts,
             plugins,
         }
@@ -206,10 +205,9 @@ impl Wanted {
             .collect()
     }
 
-    fn print_now(&self) -> [u8; 32] {
+    fn print_now(&self, credits: &CreditsConfig) -> [u8; 32] {
         let mut print = Context::new(&SHA256);
-        let part = self.part.without_terms();
-        let own = serde_json::json!([part, self.adapter_part, *self.credits]);
+        let own = serde_json::json!([self.part, self.adapter_part, credits]);
         print.update(own.to_string().as_bytes());
         match self.secrets() {
             Ok(secrets) => {

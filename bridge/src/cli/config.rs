@@ -5,9 +5,6 @@
 mod diff;
 mod key;
 
-pub(super) use diff::Diff;
-pub(super) use key::Explained;
-
 use super::failure::{Exit, Failure};
 use super::globals::{Full, Globals};
 use super::output::Output;

@@ -24,7 +24,6 @@ mod parse;
 pub mod plugin;
 mod probe;
 pub mod run;
-pub mod schemas;
 mod send;
 mod status;
 mod streams;

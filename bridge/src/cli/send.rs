@@ -16,8 +16,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use im_bridge_sdk::model::{Command, Effect, Options, Time};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -80,16 +79,6 @@ struct Written {
     options: Map<String, Value>,
     #[serde(default)]
     idempotency_key: Option<String>,
-}
-
-/// What `--wait 0` prints with `--json`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Stored<'a> {
-    /// Of the command.
-    id: &'a str,
-    idempotency_key: &'a str,
-    /// The server's word: stream and sequence.
-    stored: Value,
 }
 
 struct Prepared {
@@ -272,11 +261,9 @@ async fn durable(
     ))?;
     if args.wait.is_zero() {
         if output.json {
-            output.document(&Stored {
-                id: &prepared.id,
-                idempotency_key: &prepared.key,
-                stored,
-            })?;
+            output.document(
+                &json!({ "id": prepared.id, "idempotency_key": prepared.key, "stored": stored }),
+            )?;
         } else {
             output.line(format!(
                 "stored  {}  key {}",

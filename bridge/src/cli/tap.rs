@@ -16,9 +16,7 @@ use async_nats::{Message, Subject};
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use im_bridge_sdk::model::Time;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io;
 use std::time::Duration;
 
@@ -50,22 +48,12 @@ pub(super) struct Args {
 }
 
 /// What a message is to a reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Event,
     Command,
     Result,
     Raw,
-}
-
-/// One message, as `--json` has it.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Heard<'a> {
-    what: Way,
-    subject: &'a str,
-    /// The envelope; a text, if it is no JSON.
-    body: Value,
 }
 
 impl Way {
@@ -76,6 +64,15 @@ impl Way {
             Some("res") => Self::Result,
             Some("raw") => Self::Raw,
             _ => Self::Event,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Command => "command",
+            Self::Result => "result",
+            Self::Raw => "raw",
         }
     }
 
@@ -169,11 +166,8 @@ impl Tap<'_> {
         self.told += 1;
         if self.output.json {
             let subject = message.subject.as_str();
-            self.output.item(&Heard {
-                what: way,
-                subject,
-                body,
-            })?;
+            self.output
+                .item(&json!({ "what": way.name(), "subject": subject, "body": body }))?;
         } else {
             self.output.line(line(way, &message.subject, &body))?;
         }

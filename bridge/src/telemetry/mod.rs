@@ -29,7 +29,7 @@ pub use per_provider::PerProvider;
 pub use settings::{TelemetryError, mistakes};
 pub use traces::{
     AccountLabels, CommandEnd, CommandFacts, CommandSpan, EventFacts, EventKind, EventSpan, Op,
-    PublishEnd, PublishSpan,
+    PublishEnd, PublishSpan, WebhookSpan,
 };
 
 use crate::bus::Account;
@@ -139,6 +139,14 @@ impl Telemetry {
         match &self.0.traces {
             Some(traces) => traces.op(account, &op()),
             None => TraceContext::NONE,
+        }
+    }
+
+    /// A request of the provider's.
+    pub fn webhook(&self, account: &Arc<AccountLabels>) -> WebhookSpan {
+        match &self.0.traces {
+            Some(traces) => WebhookSpan::begin(traces, account),
+            None => WebhookSpan::NONE,
         }
     }
 

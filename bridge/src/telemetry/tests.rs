@@ -531,6 +531,37 @@ fn a_poll_shows_only_to_whoever_wants_to_see_it() {
     assert_eq!(slow.get("im.slow"), "true");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_webhook_leaves_a_span_if_it_brought_events_or_failed() {
+    let world = World::new(|_| {});
+    let empty = world.telemetry.webhook(&world.account);
+    empty.finish(200);
+    let hook = world.telemetry.webhook(&world.account);
+    let context = hook.context();
+    world.event(Noise::EVENT, context).finish(Outcome::STORED);
+    hook.finish(200);
+    for _ in 0..3 {
+        world.telemetry.webhook(&world.account).finish(401);
+    }
+    drop(world.telemetry.webhook(&world.account));
+    let spans = world.spans();
+    let [event, hook, refused] = &spans[..] else {
+        panic!("{spans:#?}")
+    };
+    assert_eq!(hook.id, context::hex_of(&context.span_id));
+    assert_eq!(
+        (hook.name.as_str(), hook.kind.as_str()),
+        ("webhook chat", "SERVER")
+    );
+    assert_eq!(event.get("im.ingest"), "webhook");
+    assert_eq!(event.links, [(hook.trace.clone(), hook.id.clone())]);
+    assert_eq!(refused.error.as_deref(), Some("401"));
+    assert_eq!(
+        world.figure(Metric::TelemetryExcludedTotal, &["limited"]),
+        2.0
+    );
+}
+
 #[test]
 fn an_alias_can_be_hidden() {
     let folder = tempfile::tempdir().unwrap();

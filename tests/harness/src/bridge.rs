@@ -138,8 +138,14 @@ fn sim_plugin() -> PathBuf {
 impl Bridge {
     /// Starts a replica; returns when its probes are answered. `name` is `nats.name`.
     pub fn start(files: &Arc<Files>, name: &str) -> Self {
+        Self::start_with(files, name, &[])
+    }
+
+    /// [`Self::start`] with variables, beside those of this process.
+    pub fn start_with(files: &Arc<Files>, name: &str, variables: &[(&str, &str)]) -> Self {
         let mut child = files
             .run(name)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -180,12 +186,6 @@ impl Bridge {
         }
     }
 
-    /// Where its probes are.
-    pub fn admin(&self) -> SocketAddr {
-        self.admin
-    }
-
-    /// What it was started with.
     pub fn files(&self) -> &Arc<Files> {
         &self.files
     }

@@ -66,7 +66,6 @@ pub struct Plugin {
     pub(super) provider: Box<str>,
     kinds: Box<[Box<str>]>,
     operations: Box<[Box<str>]>,
-    meta: Box<[Box<str>]>,
 }
 
 impl Plugin {
@@ -82,7 +81,6 @@ impl Plugin {
             patience,
             kinds: sorted(kinds),
             operations: sorted(description.operations.keys()),
-            meta: sorted(description.meta.iter()),
             provider: loaded.provider.as_str().into(),
         })
     }
@@ -115,13 +113,6 @@ impl Plugin {
             .binary_search_by(|known| (**known).cmp(kind))
             .ok()?;
         u16::try_from(index).ok()
-    }
-
-    /// Whether events may carry this fact.
-    pub(super) fn has_meta(&self, key: &str) -> bool {
-        self.meta
-            .binary_search_by(|known| (**known).cmp(key))
-            .is_ok()
     }
 
     pub(super) fn has_operation(&self, name: &str) -> bool {

@@ -90,6 +90,11 @@ impl EventSpan {
             return Self::NONE;
         }
         let traces = &kind.traces;
+        let is_webhook = context::is_valid(&facts.trace)
+            && traces
+                .open
+                .get(facts.trace.span_id)
+                .is_some_and(|open| open.brings_event());
         let root = traces.new_root();
         let context = TraceContext {
             span_id: traces.new_span(),
@@ -103,6 +108,7 @@ impl EventSpan {
         }
         let start = ago(facts.waited);
         let ingest = match facts.noise {
+            _ if is_webhook => "webhook",
             Noise::POLL_HIT | Noise::POLL_EMPTY => "poll",
             _ => "push",
         };

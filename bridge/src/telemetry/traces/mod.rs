@@ -4,7 +4,7 @@
 //! keeps polls out can take events with it. A failure gets its span afterwards with its true times, within limits.
 //!
 //! Reading order: `span` (what a span is), `event` and `command` (what becomes one always), `op` (what mostly does not),
-//! with `exclude` and `limits`; `sampler` decides which traces are recorded.
+//! with `exclude` and `limits`, and `webhook`; `sampler` decides which traces are recorded.
 //!
 //! Not here: how spans leave (`otlp`), contexts in headers (`context`).
 
@@ -16,10 +16,12 @@ mod op;
 mod open;
 pub mod sampler;
 mod span;
+mod webhook;
 
 pub use command::{CommandEnd, CommandFacts, CommandSpan, PublishEnd, PublishSpan};
 pub use event::{EventFacts, EventKind, EventSpan};
 pub use op::Op;
+pub use webhook::WebhookSpan;
 
 use super::context::{self, TraceContext};
 use super::otlp::Exporter;

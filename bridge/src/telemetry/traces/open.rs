@@ -5,6 +5,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::Event;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -20,6 +21,8 @@ pub(super) struct Notes {
 pub(super) struct Open {
     /// Other vendors' part of its context, which does not cross the plugin boundary.
     pub state: Option<Box<str>>,
+    /// A request of the provider's, and whether it brought events; none: a command.
+    webhook: Option<AtomicBool>,
     notes: Mutex<Notes>,
 }
 
@@ -29,6 +32,26 @@ impl Open {
             state,
             ..Self::default()
         }
+    }
+
+    pub fn of_webhook() -> Self {
+        Self {
+            webhook: Some(AtomicBool::new(false)),
+            ..Self::default()
+        }
+    }
+
+    /// An event came of it. False: it is no request of the provider's.
+    pub fn brings_event(&self) -> bool {
+        let has_events = self.webhook.as_ref();
+        has_events
+            .inspect(|it| it.store(true, Ordering::Relaxed))
+            .is_some()
+    }
+
+    pub fn has_events(&self) -> bool {
+        let has_events = self.webhook.as_ref();
+        has_events.is_some_and(|it| it.load(Ordering::Relaxed))
     }
 
     /// An operation that leaves no span here.

@@ -1,0 +1,12 @@
+//! What leaves for a collector: the real binary, a real NATS, and a collector in this process.
+//!
+//! The polling provider is a script in C (`tests/zoo/c/poller.c`), so that ten minutes of polling take no time; messages
+//! that really flow are sim's.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod commands;
+mod export;
+mod journey;
+mod noise;
+mod start;
+mod world;
