@@ -10,4 +10,5 @@ mod outcomes;
 mod plugins;
 mod reload;
 mod replicas;
+mod webhooks;
 mod world;

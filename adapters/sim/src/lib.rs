@@ -28,8 +28,8 @@ mod webhook;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use im_bridge_sdk::{
-    Adapter, Command, ConfigError, Context, Description, Fault, Host, Outcome, State, Verdict,
-    WebhookRequest, WebhookResponse,
+    Adapter, Command, ConfigError, Context, Counter, Description, Fault, Host, Metric, Outcome,
+    State, Verdict, WebhookRequest, WebhookResponse,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -53,6 +53,8 @@ pub struct Sim {
     settled: Arc<Notify>,
     login: Mutex<NextLogin>,
     panics: Scripted,
+    /// Authentic HTTP pushes: with items, or not what was agreed.
+    pushes: Counter,
 }
 
 /// What the next login has to know.
@@ -89,6 +91,10 @@ impl Adapter for Sim {
             settled: Arc::default(),
             login: Mutex::default(),
             panics,
+            pushes: host.counter(
+                &Metric::new("webhook_bodies_total", "HTTP pushes that had the secret.")
+                    .label("body", &["items", "nonsense"]),
+            ),
         })
     }
 

@@ -30,8 +30,10 @@ pub async fn webhook(sim: &Sim, cx: &Context, request: &WebhookRequest) -> Webho
     }
     // The error's text would quote the body.
     let Ok(Body { items }) = serde_json::from_slice(request.body()) else {
+        sim.pushes.add(1.0, &[1]);
         return WebhookResponse::status(400).text("expected {\"items\": […]}");
     };
+    sim.pushes.add(1.0, &[0]);
     let mut sent = Vec::with_capacity(items.len());
     for item in items {
         sent.push(

@@ -7,6 +7,7 @@ use crate::account::seal::Seals;
 use crate::bus::shards::Shards;
 use crate::bus::{Account, AckTable, Bus, Shard};
 use crate::config::types::LogLevel;
+use crate::loader::config::WebhookConfig;
 use crate::loader::host::Pool;
 use crate::telemetry::Telemetry;
 use crate::{inbound, outbound};
@@ -29,6 +30,8 @@ pub struct Base {
     pub directory: Arc<Directory>,
     pub figures: Arc<Figures>,
     pub lookout: Lookout,
+    /// As it was at the start.
+    pub webhook: WebhookConfig,
 }
 
 /// An owned account, and where its commands wait.
@@ -59,6 +62,11 @@ impl Directory {
         if known.get(&face.account).is_some_and(is_same) {
             known.remove(&face.account);
         }
+    }
+
+    /// One of them.
+    pub fn get(&self, account: &Account) -> Option<Listed> {
+        self.lock().get(account).cloned()
     }
 
     /// All of them, by name.

@@ -5,6 +5,7 @@
 //!
 //! Not here: writing the documents (`documents`), acting on silence (`liveness`).
 
+use super::own_metrics::OwnMetrics;
 use super::plugins::Adapter;
 use super::signs::Signs;
 use crate::account::Status;
@@ -42,6 +43,8 @@ pub struct Face {
     pub epoch: u64,
     pub hands: Arc<Hands>,
     pub signs: Signs,
+    /// What its adapter counts itself.
+    pub metrics: Arc<OwnMetrics>,
     owner: Owner,
     known: Mutex<Known>,
     documents: watch::Sender<Documents>,
@@ -131,6 +134,7 @@ impl Face {
             epoch,
             hands,
             signs: Signs::default(),
+            metrics: Arc::default(),
             owner,
             known: Mutex::default(),
             documents: watch::Sender::new(documents),

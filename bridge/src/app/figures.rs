@@ -6,8 +6,8 @@ use super::base::Base;
 use super::plan::Plan;
 use super::reload::{NotDone, Reloaded};
 use crate::admin::Health;
-use crate::bus::Provider;
 use crate::bus::clock::unix_ms;
+use crate::bus::{Account, Provider};
 use crate::loader::Loaded;
 use crate::loader::host::{CreditFigures, Fault, Misbehaviour, Op, stuck_instances};
 use crate::outbound::metrics::AccountFigures;
@@ -44,6 +44,7 @@ struct Counts {
     faults: BTreeMap<(Provider, &'static str), u64>,
     misbehaviour: BTreeMap<(Provider, &'static str), u64>,
     logs_dropped: BTreeMap<Provider, u64>,
+    webhooks: BTreeMap<(Account, u16), u64>,
 }
 
 /// How reloads of the configuration ended.
@@ -137,6 +138,12 @@ impl Figures {
         *self.lock().misbehaviour.entry(key).or_default() += count;
     }
 
+    /// Answers to providers' requests, by account; of accounts that are configured only.
+    pub(super) fn webhook(&self, account: &Account, status: u16) {
+        let key = (account.clone(), status);
+        *self.lock().webhooks.entry(key).or_default() += 1;
+    }
+
     pub(super) fn log_dropped(&self, provider: &Provider, count: u64) {
         *self
             .lock()
@@ -170,6 +177,11 @@ impl Source for Figures {
         }
         for (provider, count) in &counts.logs_dropped {
             to.count(Metric::PluginLogDroppedTotal, &[provider.as_str()], *count);
+        }
+        for ((account, status), count) in &counts.webhooks {
+            let status = status.to_string();
+            let labels = [account.provider.as_str(), account.alias.as_str(), &status];
+            to.count(Metric::WebhookRequestsTotal, &labels, *count);
         }
         self.reloads.collect(to);
         for (connection, ns) in ["data", "control"].iter().zip(&self.round_trip_ns) {
@@ -366,6 +378,7 @@ fn accounts(base: &Base, to: &mut Exposition) {
         let labels = [face.account.provider.as_str(), face.account.alias.as_str()];
         let [provider, account] = labels;
         to.count(Metric::AccountOwned, &labels, 1);
+        face.metrics.collect(&face.account, to);
         let state = face.state().state.as_str();
         to.count(Metric::AccountState, &[provider, account, state], 1);
         let silence = face.signs.silent_for().as_secs_f64();

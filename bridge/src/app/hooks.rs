@@ -2,8 +2,9 @@
 //!
 //! It runs on threads of the adapter and waits for nothing.
 
+use super::own_metrics::OwnMetrics;
 use crate::config::types::LogLevel;
-use crate::loader::host::{Hooks, Op};
+use crate::loader::host::{Hooks, MetricDefinition, Op};
 use crate::telemetry::{self, AccountLabels, Telemetry};
 use im_bridge_plugin_api::abi;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ pub struct AccountHooks {
     pub labels: Arc<AccountLabels>,
     /// What adapters may say in the log.
     pub level: LogLevel,
+    /// What the adapter counts itself.
+    pub metrics: Arc<OwnMetrics>,
 }
 
 impl Hooks for AccountHooks {
@@ -38,5 +41,13 @@ impl Hooks for AccountHooks {
             LogLevel::Debug => abi::LogLevel::DEBUG,
             LogLevel::Trace => abi::LogLevel::TRACE,
         }
+    }
+
+    fn define(&self, id: u32, metric: &MetricDefinition) {
+        self.metrics.define(id, metric);
+    }
+
+    fn record(&self, id: u32, value: f64, label_values: &[u16]) {
+        self.metrics.record(id, value, label_values);
     }
 }

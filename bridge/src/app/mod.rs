@@ -25,6 +25,7 @@ mod load;
 mod logins;
 pub(crate) mod lookout;
 mod outlet;
+mod own_metrics;
 mod owned;
 mod owner;
 mod plan;
@@ -38,6 +39,7 @@ mod signals;
 mod signs;
 mod status;
 mod troubles;
+mod webhooks;
 
 pub use service::{ServiceError, run};
 pub use shutdown::End;

@@ -15,6 +15,7 @@ use super::liveness::{Liveness, Remedy};
 use super::outlet::{AccountOutlet, Known};
 use super::plan::Wanted;
 use super::plugins::Adapter;
+use super::webhooks;
 use crate::account::kv::Kv;
 use crate::account::{Account as Supervised, Ending, Permit, Request, Settings, Timing};
 use crate::bus::{Hold, Shard};
@@ -45,8 +46,6 @@ pub const IN_PEACE: Ending = Ending {
 /// For the last state document, with a bus that is there.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 const SUBSCRIBE_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Provider's HTTP requests are not taken yet by this replica.
-const WEBHOOKS_MAX: usize = 0;
 
 /// What the accounts of one held shard share.
 #[derive(Clone)]
@@ -220,6 +219,7 @@ impl Life {
     ) {
         let asked = self.subscribe(&outbound).await;
         let mut open = Some((asked, outbound));
+        let mut webhooks = webhooks::Subscription::start(&self.held.base, &self.face).await;
         loop {
             let adapter = wanted.adapter.clone().filter(|_| wanted.part.enabled);
             let next = match adapter {
@@ -232,6 +232,7 @@ impl Life {
                         Next::Lost => LOST,
                     };
                     if matches!(next, Next::End(_)) {
+                        webhooks.iter_mut().for_each(webhooks::Subscription::end);
                         self.close(open.take(), ending).await;
                     }
                     let Some(back) = supervised.end(ending).await else {
@@ -390,8 +391,9 @@ impl Life {
                     telemetry: self.held.base.telemetry.clone(),
                     labels: self.held.base.telemetry.account(&self.face.account),
                     level: self.held.base.log_level,
+                    metrics: Arc::clone(&self.face.metrics),
                 }),
-                webhooks_max: WEBHOOKS_MAX,
+                webhooks_max: self.held.base.webhook.per_instance(),
             },
             commands_max: commands_max(adapter),
             may_overlap: description.session.overlap,

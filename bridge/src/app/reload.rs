@@ -26,7 +26,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Parts that are read at start only, as the keys that a person wrote.
-const AT_START_ONLY: [&str; 4] = ["nats", "admin", "telemetry", "plugins.credits.total_bytes"];
+const AT_START_ONLY: [&str; 5] = [
+    "nats",
+    "admin",
+    "telemetry",
+    "plugins.credits.total_bytes",
+    "plugins.webhook",
+];
 
 /// How a reload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

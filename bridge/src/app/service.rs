@@ -20,6 +20,7 @@ use super::settings::{self, SealsError};
 use super::shutdown::{self, End};
 use super::signals::{Asked, Signals};
 use super::troubles::Troubles;
+use super::webhooks::HookError;
 use crate::admin::{Admin, AdminError, Check, Health};
 use crate::bus::connect::ConnectError;
 use crate::bus::provision::{ProvisionError, provision};
@@ -55,6 +56,8 @@ pub enum ServiceError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
+    Webhook(#[from] HookError),
+    #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
     Seals(#[from] SealsError),
@@ -80,6 +83,7 @@ impl ServiceError {
             }
             Self::Admin(error) => error.code(),
             Self::Telemetry(error) => error.code(),
+            Self::Webhook(error) => error.code(),
             Self::Secret(error) => error.code(),
             Self::Seals(error) => error.code(),
             Self::Connect(error) => error.code(),
@@ -242,6 +246,7 @@ async fn start(
         directory: Arc::default(),
         figures: Arc::new(Figures::default()),
         lookout,
+        webhook: config.plugins.webhook.clone(),
         shards,
         acks,
         bus,
@@ -255,6 +260,7 @@ async fn start(
     tasks.spawn(lookout::watch(Arc::downgrade(&base), plan.clone()));
     let mut promises = Promises::default();
     promises.tell(&plan.borrow(), &base.lookout);
+    super::webhooks::listen(&base, plan.clone(), &parts.health, &mut tasks).await?;
     super::plugin_desk::serve(&base, plan.clone(), follower.orders(), &mut tasks).await;
     Ok(Running {
         keeper: tokio::spawn(keeper.run()),

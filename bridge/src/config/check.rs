@@ -131,6 +131,11 @@ pub fn beyond_schema(config: &Config, tree: &Table, schema: &Value, problems: &m
         let text = "admin.listen must be an address with a port, such as \"127.0.0.1:8090\"";
         tell("admin.listen", "config_range", text.to_owned());
     }
+    let webhook = &config.plugins.webhook.listen;
+    if !webhook.is_empty() && webhook.parse::<SocketAddr>().is_err() {
+        let text = "plugins.webhook.listen must be an address with a port, such as \"0.0.0.0:8091\", or empty";
+        tell("plugins.webhook.listen", "config_range", text.to_owned());
+    }
     let seal = &config.nats.seal;
     if !seal.uses.is_empty() && !seal.keys.contains_key(&seal.uses) {
         let text = format!(

@@ -31,6 +31,8 @@ pub struct PluginsConfig {
     pub credits: CreditsConfig,
     /// How a newer version takes over.
     pub upgrade: UpgradeConfig,
+    /// Requests of providers that push by HTTP.
+    pub webhook: WebhookConfig,
     /// Settings by provider id.
     pub providers: BTreeMap<String, ProviderConfig>,
 }
@@ -55,6 +57,7 @@ impl Default for PluginsConfig {
             trust: TrustConfig::default(),
             credits: CreditsConfig::default(),
             upgrade: UpgradeConfig::default(),
+            webhook: WebhookConfig::default(),
             providers: BTreeMap::new(),
         }
     }
@@ -197,6 +200,47 @@ pub struct UpgradeConfig {
 impl Default for UpgradeConfig {
     fn default() -> Self {
         Self { auto: true }
+    }
+}
+
+/// `[plugins.webhook]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Address that providers' requests come to, such as `0.0.0.0:8091`; empty: none are taken.
+    pub listen: String,
+    /// Longest body. What is larger could not be handed to another replica.
+    #[schemars(range(min = 1024, max = 786_432))]
+    pub max_body_bytes: usize,
+    /// Milliseconds until a request is answered, one way or the other.
+    #[schemars(range(min = 1000, max = 60_000))]
+    pub timeout_ms: u64,
+    /// Requests of an account that are not answered yet.
+    #[schemars(range(min = 1, max = 256))]
+    pub max_in_flight: usize,
+}
+
+impl Default for WebhookConfig {
+    fn default() -> Self {
+        Self {
+            listen: String::new(),
+            max_body_bytes: 512 * 1024,
+            // Below the ten seconds after which providers give up.
+            timeout_ms: 8000,
+            max_in_flight: 16,
+        }
+    }
+}
+
+impl WebhookConfig {
+    /// Requests that an instance may have in hand: none where nobody listens.
+    #[must_use]
+    pub fn per_instance(&self) -> usize {
+        if self.listen.is_empty() {
+            0
+        } else {
+            self.max_in_flight
+        }
     }
 }
 

@@ -153,11 +153,13 @@ impl Loader {
     /// The pins cannot be read.
     pub fn new(config: PluginsConfig) -> Result<Self, PinsError> {
         let pins = Pins::load(&config.trust.pins, &config.trust.lock_file)?;
-        let offered = describe::OFFERED_EXTENSIONS;
+        let listens = !config.webhook.listen.is_empty();
+        let webhook = listens.then_some(im_bridge_plugin_api::abi::EXT_WEBHOOK);
+        let offered = describe::OFFERED_EXTENSIONS.iter().copied().chain(webhook);
         Ok(Self {
-            config,
             pins,
-            offered: offered.iter().map(ToString::to_string).collect(),
+            offered: offered.map(str::to_owned).collect(),
+            config,
             test_builds: false,
             own: trust::Identity::own(),
         })

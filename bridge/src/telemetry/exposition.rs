@@ -6,6 +6,7 @@
 
 use super::histogram::{Histogram, LATENCY_S};
 use super::metrics::{Metric, Type};
+use super::own::{Families, Own, OwnValue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -29,6 +30,7 @@ pub struct Exposition {
     histograms: BTreeMap<Metric, BTreeMap<Labels, Buckets>>,
     /// Series that had to share one, by metric.
     overflow: BTreeMap<Metric, u64>,
+    own: Families,
 }
 
 impl Exposition {
@@ -112,6 +114,11 @@ impl Exposition {
             .map(|(metric, series)| (*metric, series))
     }
 
+    /// A series of an adapter's own, with all its labels.
+    pub fn own(&mut self, own: &Own<'_>, labels: &[(&str, &str)], value: &OwnValue) {
+        self.own.add(own, labels, value);
+    }
+
     /// The text.
     pub fn render(&self) -> String {
         let mut out = String::new();
@@ -147,6 +154,7 @@ impl Exposition {
                 let _ = writeln!(out, "im_bridge_{name}_count{braces} {total}");
             }
         }
+        self.own.render(&mut out);
         out
     }
 }
@@ -191,11 +199,7 @@ fn braces(labels: &str) -> String {
 
 fn head(out: &mut String, metric: Metric) {
     let info = metric.info();
-    let kind = match info.kind {
-        Type::Counter => "counter",
-        Type::Gauge => "gauge",
-        Type::Histogram => "histogram",
-    };
+    let kind = info.kind.as_str();
     let _ = writeln!(out, "# HELP im_bridge_{} {}", info.name, info.help);
     let _ = writeln!(out, "# TYPE im_bridge_{} {kind}", info.name);
 }
@@ -205,13 +209,18 @@ fn rendered(metric: Metric, labels: &Labels) -> String {
     let mut out = String::new();
     for (index, (name, value)) in names.iter().zip(labels).enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        let value = value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
+        let value = escaped(value);
         let _ = write!(out, "{comma}{name}=\"{value}\"");
     }
     out
+}
+
+/// As it may stand between quotes.
+pub(super) fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -15,6 +15,17 @@ pub enum Type {
     Histogram,
 }
 
+impl Type {
+    /// As scrapers call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// What is known of a metric beside its values.
 #[derive(Clone, Copy, Debug)]
 pub struct Info {
@@ -91,6 +102,8 @@ metrics! {
     CommandOldestSeconds = "command_oldest_seconds" Gauge ["provider", "account"] "Age of the oldest of them.";
     CommandsInFlight = "commands_in_flight" Gauge ["provider", "account"] "With the adapter.";
     CommandsUnresolved = "commands_unresolved" Gauge ["provider", "account"] "Keys that this owner left as unknown.";
+    WebhookRequestsTotal = "webhook_requests_total" Counter ["provider", "account", "status"]
+        "Answers to HTTP requests of providers.";
     PluginInfo = "plugin_info" Gauge ["provider", "version", "sha256", "isolation"] "Loaded plugin files.";
     PluginRefusedTotal = "plugin_refused_total" Counter ["code"] "Plugin files refused.";
     PluginOutOfUse = "plugin_out_of_use" Gauge ["provider", "version", "sha256", "code"]

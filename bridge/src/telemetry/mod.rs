@@ -16,6 +16,7 @@ pub mod labels;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;
+mod own;
 pub mod per_provider;
 pub mod redact;
 mod settings;
@@ -24,7 +25,8 @@ pub mod traces;
 pub use context::{Carried, TraceContext};
 pub use exposition::Exposition;
 pub use histogram::Histogram;
-pub use metrics::{Metric, Registry, Source};
+pub use metrics::{Metric, Registry, Source, Type};
+pub use own::{Own, OwnValue};
 pub use per_provider::PerProvider;
 pub use settings::{TelemetryError, mistakes};
 pub use traces::{

@@ -8,7 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// Tables that are read once.
-const AT_START: [&str; 3] = ["nats.", "admin.", "telemetry."];
+const AT_START: [&str; 5] = [
+    "nats.",
+    "admin.",
+    "telemetry.",
+    "plugins.credits.total_bytes",
+    "plugins.webhook.",
+];
 /// Of those, what a reload takes.
 const AT_RELOAD: [&str; 1] = ["admin.watch_config"];
 

@@ -1,0 +1,18 @@
+//! An account of this replica.
+
+use super::answer::Answer;
+use crate::app::face::Face;
+use crate::loader::host::WebhookRequest;
+
+/// Waits for the adapter's answer; given up, the adapter hears that the caller is gone.
+pub async fn give(face: &Face, request: WebhookRequest) -> Answer {
+    // Nobody is called between two instances; the sender comes again.
+    let Some(instance) = face.instance() else {
+        return Answer::again();
+    };
+    let Some(mut reply) = instance.webhook(request) else {
+        return Answer::again();
+    };
+    drop(instance);
+    Answer::of(reply.recv().await)
+}
