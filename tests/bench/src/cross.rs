@@ -86,6 +86,7 @@ impl Row {
 pub fn run(events: u64, runs: u32, json: bool) {
     assert_eq!(PAYLOAD.len(), 561);
     let load_before = machine::load();
+    allocations::begin();
     let plugin = load();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

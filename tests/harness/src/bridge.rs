@@ -186,6 +186,11 @@ impl Bridge {
         }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn files(&self) -> &Arc<Files> {
         &self.files
     }

@@ -28,22 +28,24 @@ impl Simulator {
     /// The sim adapter's provider, built if it has to be.
     pub fn start() -> Self {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut child = Command::new(cargo)
-            .args([
-                "run",
-                "-q",
-                "-p",
-                "im-bridge-test-simulators",
-                "--",
-                "sim",
-                "--ws",
-                "127.0.0.1:0",
-            ])
+        let mut command = Command::new(cargo);
+        command.args(["run", "-q", "-p", "im-bridge-test-simulators", "--"]);
+        Self::started(&mut command)
+    }
+
+    /// The same from this file.
+    pub fn start_program(program: &Path) -> Self {
+        Self::started(&mut Command::new(program))
+    }
+
+    fn started(command: &mut Command) -> Self {
+        let mut child = command
+            .args(["sim", "--ws", "127.0.0.1:0"])
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("cargo can be run");
+            .expect("the program can be run");
         let mut line = String::new();
         let told = BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line);
         told.expect("it says where it listens");
