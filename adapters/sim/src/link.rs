@@ -107,9 +107,11 @@ impl Link {
         }
     }
 
-    /// The next frame to write. Cancel safe: it is taken when it is returned.
-    pub async fn next_frame(&self) -> Up {
-        self.until(|state| state.to_write.pop_front()).await
+    /// What is to be written: all of it, because each write costs a call of the system. Cancel safe: it is taken when it
+    /// is returned.
+    pub async fn next_frames(&self) -> Vec<Up> {
+        self.until(|state| (!state.to_write.is_empty()).then(|| state.to_write.drain(..).collect()))
+            .await
     }
 
     /// Somebody waits for an answer, so the socket must be read even when nothing can be emitted.

@@ -20,8 +20,11 @@ pub use calls::{
 pub use content::{Card, Media, Part, Place, Post, PostState, Quote};
 pub use items::{Chat, Item, Person, Reaction, Seat, What};
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What a client says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -126,6 +129,37 @@ pub struct Challenge {
     pub kind: String,
     pub url: String,
     pub expires_ms: i64,
+}
+
+impl Down {
+    /// From a frame. As a tagged enum inside another one a push would first be made into a tree and then copied out of it,
+    /// which costs more than all else that an adapter does with it. So its members are read in place, and the enum is for
+    /// what is rare.
+    pub fn read(text: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Frame<'a> {
+            #[serde(rename = "type", borrow)]
+            kind: Cow<'a, str>,
+            push: Option<u64>,
+            #[serde(default)]
+            redelivered: bool,
+            #[serde(borrow)]
+            item: Option<&'a RawValue>,
+        }
+        match serde_json::from_str(text)? {
+            Frame {
+                kind,
+                push: Some(push),
+                redelivered,
+                item: Some(item),
+            } if kind == "push" => Ok(Self::Push {
+                push,
+                redelivered,
+                item: Item::read(item.get())?,
+            }),
+            _ => serde_json::from_str(text),
+        }
+    }
 }
 
 /// Exactly one of `ok` and `error` is there.

@@ -164,9 +164,11 @@ async fn serve(
                 Ending::LogOut => Ended::LoggedOut,
             }),
             // What is owed to the provider: acknowledgements and requests.
-            frame = link.next_frame() => {
-                note(sim, me, &mut raw, RawDirection::Out, &frame);
-                socket.send(&frame).await?;
+            frames = link.next_frames() => {
+                for frame in &frames {
+                    note(sim, me, &mut raw, RawDirection::Out, frame);
+                }
+                socket.send_all(&frames).await?;
             }
             () = heart.beats() => link.write(heart.beat(cx)?),
             () = &mut keeping => {}

@@ -49,15 +49,23 @@ impl<'a> Socket<'a> {
     }
 
     pub async fn send(&mut self, frame: &Up) -> Result<(), Fault> {
-        let text =
-            serde_json::to_string(frame).expect("frames have string keys only, so they are JSON");
+        self.send_all(std::slice::from_ref(frame)).await
+    }
+
+    /// In their order, and written together.
+    pub async fn send_all(&mut self, frames: &[Up]) -> Result<(), Fault> {
+        let texts = frames.iter().map(|frame| {
+            serde_json::to_string(frame).expect("frames have string keys only, so they are JSON")
+        });
         match self {
             Self::Inside { port, cx } => {
-                port.receive(&text, cx.now_ms());
+                for text in texts {
+                    port.receive(&text, cx.now_ms());
+                }
                 Ok(())
             }
             Self::WebSocket { writer, cx, .. } => {
-                within(cx, WRITE_WITHIN, async { Ok(writer.text(text).await?) }).await
+                within(cx, WRITE_WITHIN, async { Ok(writer.texts(texts).await?) }).await
             }
         }
     }
@@ -66,7 +74,7 @@ impl<'a> Socket<'a> {
     pub async fn next(&mut self) -> Result<Down, Fault> {
         loop {
             let text = self.next_text().await?;
-            match serde_json::from_str(&text) {
+            match Down::read(&text) {
                 Ok(frame) => return Ok(frame),
                 // Not a reason to hang up: what follows may be fine. Its text may be anything, so it is not logged.
                 Err(error) => tracing::warn!(%error, "a frame that cannot be read was passed over"),

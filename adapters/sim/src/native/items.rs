@@ -1,7 +1,10 @@
 //! What a person is told: one item per thing that happened, numbered without holes inside that person's inbox.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::Post;
 
@@ -17,6 +20,49 @@ pub struct Item {
     pub chat: Option<Chat>,
     #[serde(flatten)]
     pub what: What,
+}
+
+impl Item {
+    /// As [`super::Down::read`]: what people write is read in place.
+    pub fn read(text: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Written<'a> {
+            seq: u64,
+            at_ms: i64,
+            by: Option<Person>,
+            chat: Option<Chat>,
+            #[serde(borrow)]
+            what: Cow<'a, str>,
+            #[serde(borrow)]
+            post: Option<&'a RawValue>,
+        }
+        let Ok(written) = serde_json::from_str::<Written<'_>>(text) else {
+            return serde_json::from_str(text);
+        };
+        let post = |raw: Option<&RawValue>| serde_json::from_str(raw?.get()).ok();
+        let what = match &*written.what {
+            "posted" => post(written.post).map(|post| What::Posted { post }),
+            "edited" => post(written.post).map(|post| What::Edited { post }),
+            _ => None,
+        };
+        let Some(what) = what else {
+            return serde_json::from_str(text);
+        };
+        let Written {
+            seq,
+            at_ms,
+            by,
+            chat,
+            ..
+        } = written;
+        Ok(Self {
+            seq,
+            at_ms,
+            by,
+            chat,
+            what,
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -178,6 +224,37 @@ pub struct Reaction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_item_read_in_place_is_the_one_that_the_enum_reads() {
+        let person = json!({ "id": "a", "name": "A \"quoted\"", "robot": false });
+        let post = json!({
+            "id": "p1", "chat": "c", "seq": 3, "at_ms": 4, "version": 1, "from": person, "state": "normal",
+            "parts": [{ "part": "text", "text": "hi" }, { "part": "at_all" }],
+        });
+        let chat = json!({ "id": "c", "kind": 3 });
+        let items = [
+            json!({ "seq": 1, "at_ms": 2, "by": person, "chat": chat, "what": "posted", "post": post }),
+            json!({ "what": "edited", "post": post, "seq": 1, "at_ms": 2, "later": [1] }),
+            // A post that is none, one that is missing, and kinds without and unknown.
+            json!({ "seq": 1, "at_ms": 2, "what": "posted", "post": "p1" }),
+            json!({ "seq": 1, "at_ms": 2, "what": "posted" }),
+            json!({ "seq": 1, "at_ms": 2, "what": "recalled", "post": "p1", "for_all": true }),
+            json!({ "seq": 1, "at_ms": 2, "what": "typing", "ttl_ms": 9 }),
+            json!({ "seq": 1, "at_ms": 2, "what": "danced", "how": "well" }),
+            json!({ "seq": 1, "at_ms": 2 }),
+            json!({ "what": "posted", "post": post }),
+        ];
+        for item in items {
+            let text = item.to_string();
+            let (read, wanted) = (
+                Item::read(&text).ok(),
+                serde_json::from_str::<Item>(&text).ok(),
+            );
+            assert_eq!(read, wanted, "{text}");
+        }
+    }
 
     #[test]
     fn a_kind_without_members_is_read_back() {

@@ -21,8 +21,9 @@ use url::Url;
 /// The library's default of 128 KiB is allocated for each connection at once; idle ones need next to nothing, and
 /// longer messages let it grow.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// Nothing is collected before it is written: a message goes out when it is sent.
-const WRITE_BUFFER_BYTES: usize = 0;
+/// What several messages that are written together may gather before they go out; some forty acknowledgements. It is
+/// used when there are several, and then kept.
+const WRITE_BUFFER_BYTES: usize = 2 * 1024;
 /// What may wait for the socket beside one message: control frames and headers.
 const WRITE_BUFFER_SPARE_BYTES: usize = 64 * 1024;
 

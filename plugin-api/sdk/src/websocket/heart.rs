@@ -33,7 +33,7 @@ async fn beat(cx: &Context, shared: &Weak<Shared>, ping: Ping, operation: &'stat
 async fn send(cx: &Context, shared: &Shared, operation: &'static str) -> Result<(), Error> {
     let mut op = cx.op(operation, Noise::Heartbeat);
     op.detail("ping sent");
-    let sent = shared.write(Frame::Ping(Bytes::new())).await;
+    let sent = shared.write(vec![Frame::Ping(Bytes::new())]).await;
     match &sent {
         Ok(()) => {
             op.done();

@@ -70,43 +70,49 @@ impl Shared {
         self.poll(|socket| socket.poll_next(cx).map(Option::transpose))
     }
 
-    /// Writes one frame and flushes it.
+    /// Writes frames in their order and flushes them together.
     ///
-    /// Dropped midway, the frame may still be written by the next flush: what was begun counts as sent.
-    pub async fn write(&self, frame: Frame) -> Result<(), Error> {
-        if frame.len() > self.message_bytes_max {
-            let limit = self.message_bytes_max;
+    /// Dropped midway, some of them may still be written by the next flush: what was begun counts as sent.
+    pub async fn write(&self, frames: Vec<Frame>) -> Result<(), Error> {
+        let limit = self.message_bytes_max;
+        if frames.iter().any(|frame| frame.len() > limit) {
             return Err(Error::TooLarge { limit });
         }
         let _turn = self.turn.lock().await;
-        let mut frame = Some(frame);
+        let (mut frames, mut has_begun) = (frames.into_iter(), false);
         let mut ended = std::pin::pin!(self.ended.notified());
         poll_fn(|cx| {
             if let Poll::Ready(()) = std::future::Future::poll(ended.as_mut(), cx) {
-                return Poll::Ready(Err(if frame.is_some() {
-                    Error::NotOpen
-                } else {
+                return Poll::Ready(Err(if has_begun {
                     self.cut_off()
+                } else {
+                    Error::NotOpen
                 }));
             }
-            if frame.is_some() {
-                std::task::ready!(self.poll(|socket| socket.poll_ready(cx)))?;
-                let frame = frame.take().expect("asked above");
+            while frames.len() > 0 {
+                std::task::ready!(self.poll(|socket| socket.poll_ready(cx)))
+                    .map_err(|error| self.broken(error, has_begun))?;
+                let frame = frames.next().expect("asked above");
                 match self.poll(|socket| Poll::Ready(socket.start_send(frame))) {
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(self.broken(error, has_begun)));
+                    }
+                    Poll::Ready(Ok(())) | Poll::Pending => has_begun = true,
                 }
             }
-            self.poll(|socket| socket.poll_flush(cx)).map_err(|error| {
-                // The frame was begun: whether it arrived is not known any more.
-                if matches!(error, Error::NotOpen) {
-                    self.cut_off()
-                } else {
-                    error
-                }
-            })
+            self.poll(|socket| socket.poll_flush(cx))
+                .map_err(|error| self.broken(error, has_begun))
         })
         .await
+    }
+
+    /// Once a frame was begun, whether it arrived is not known any more.
+    fn broken(&self, error: Error, has_begun: bool) -> Error {
+        if has_begun && matches!(error, Error::NotOpen) {
+            self.cut_off()
+        } else {
+            error
+        }
     }
 
     fn cut_off(&self) -> Error {

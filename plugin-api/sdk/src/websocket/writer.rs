@@ -19,12 +19,25 @@ impl Writer {
     /// Writes a text message.
     pub async fn text(&self, text: impl Into<String>) -> Result<(), Error> {
         let text: String = text.into();
-        self.shared.write(Frame::Text(text.into())).await
+        self.shared.write(vec![Frame::Text(text.into())]).await
+    }
+
+    /// Writes text messages, one after the other and as few pieces as that takes: what has gathered while the adapter did
+    /// something else costs one call of the system instead of one each.
+    pub async fn texts<T: Into<String>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        let frames = texts.into_iter().map(|text| {
+            let text: String = text.into();
+            Frame::Text(text.into())
+        });
+        self.shared.write(frames.collect()).await
     }
 
     /// Writes a binary message.
     pub async fn binary(&self, bytes: impl Into<Bytes>) -> Result<(), Error> {
-        self.shared.write(Frame::Binary(bytes.into())).await
+        self.shared.write(vec![Frame::Binary(bytes.into())]).await
     }
 
     /// Begins the orderly closure; the reader sees its end and is to be read until then, or closed with
@@ -34,7 +47,7 @@ impl Writer {
             code: code.into(),
             reason: Utf8Bytes::from(reason),
         };
-        self.shared.write(Frame::Close(Some(frame))).await
+        self.shared.write(vec![Frame::Close(Some(frame))]).await
     }
 
     /// The connection is there, as far as known.

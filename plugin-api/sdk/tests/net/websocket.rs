@@ -139,6 +139,31 @@ fn closing_with_something_unread_takes_nothing_from_the_peer() {
 }
 
 #[test]
+fn messages_written_together_arrive_in_order_or_none_is_sent() {
+    let (address, _hear) = serve(echo);
+    run(&address, |cx, address| {
+        Box::pin(async move {
+            let options = options(&address).message_max(1000);
+            let (mut reader, writer) = cx.websocket("connect", options).await.unwrap();
+            // More than the buffer holds, and more than the system takes at once.
+            let texts: Vec<String> = (0..500).map(|n| format!("{n:0900}")).collect();
+            let read = async {
+                for text in &texts {
+                    assert_eq!(reader.next().await.unwrap().as_bytes(), text.as_bytes());
+                }
+            };
+            let (written, ()) = futures_util::future::join(writer.texts(&texts), read).await;
+            written.unwrap();
+            let error = writer.texts(["a".to_owned(), "x".repeat(1001)]).await;
+            assert!(error.unwrap_err().is_before_send());
+            writer.text("b").await.unwrap();
+            assert_eq!(reader.next().await.unwrap().as_bytes(), b"b");
+            writer.texts(Vec::<String>::new()).await.unwrap();
+        })
+    });
+}
+
+#[test]
 fn the_peer_says_why_it_closes() {
     let (address, _hear) = serve(|mut socket, _| async move {
         let frame = CloseFrame {
