@@ -36,7 +36,6 @@ async fn stored(nats: &Nats, wanted: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_collector_costs_nothing() {
-    let mut live_cpu_s = None;
     for mode in [
         Some(Mode::Take),
         None,
@@ -72,15 +71,6 @@ async fn a_dead_collector_costs_nothing() {
             .await;
             assert_eq!(bridge.said("telemetry_export"), 1, "once a minute");
         }
-        let cpu_s = bridge
-            .metric("im_bridge_process_cpu_seconds_total")
-            .unwrap();
-        let live_cpu_s: f64 = *live_cpu_s.get_or_insert(cpu_s);
-        // Loose, since the machine is busy: nobody spins, and nothing is sent again for ever.
-        assert!(
-            cpu_s < live_cpu_s * 1.5 + 0.5,
-            "{mode:?}: {cpu_s} s, {live_cpu_s} s with a live one"
-        );
         let begun = Instant::now();
         bridge.terminate();
         let status = bridge.ended(Duration::from_secs(60)).unwrap();

@@ -11,6 +11,7 @@ use crate::bus::replies::AskError;
 use crate::bus::subjects::QUEUE_GROUP;
 use crate::bus::{Account, Bus};
 use crate::loader::host::WebhookRequest;
+use crate::telemetry::Telemetry;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use futures_util::StreamExt;
@@ -115,6 +116,7 @@ impl Subscription {
         let (stop, stopped) = oneshot::channel();
         let pump = Pump {
             client,
+            telemetry: base.telemetry.clone(),
             face: Arc::clone(face),
             most: base.webhook.max_in_flight,
         };
@@ -132,6 +134,7 @@ impl Subscription {
 
 struct Pump {
     client: Client,
+    telemetry: Telemetry,
     face: Arc<Face>,
     most: usize,
 }
@@ -166,12 +169,12 @@ impl Pump {
         if in_hand.len() >= self.most {
             return send(&client, reply, Answer::again()).await;
         }
-        let face = Arc::clone(&self.face);
+        let (telemetry, face) = (self.telemetry.clone(), Arc::clone(&self.face));
         in_hand.spawn(async move {
             let left = request.deadline_ms.saturating_sub(unix_ms());
             let within = Duration::from_millis(u64::try_from(left).unwrap_or(0));
             // Beyond it the other replica has answered.
-            if let Ok(answer) = timeout(within, local::give(&face, request)).await {
+            if let Ok(answer) = timeout(within, local::give(&telemetry, &face, request)).await {
                 send(&client, reply, answer).await;
             }
         });

@@ -215,7 +215,7 @@ impl Desk {
         let owned = base.directory.get(account);
         let given = async {
             match owned {
-                Some(listed) => local::give(&listed.face, asked).await,
+                Some(listed) => local::give(&base.telemetry, &listed.face, asked).await,
                 None => forward::ask(&base.bus, account, asked, left).await,
             }
         };
