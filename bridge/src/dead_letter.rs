@@ -1,13 +1,14 @@
 //! What can never be done or stored as it is, kept for a person: the message, and what went wrong with it.
 //!
 //! A letter has the same id however often it is written, so that writing it again after a crash changes nothing. It is
-//! stored before whatever it is about is settled or acknowledged.
+//! stored before whatever it is about is settled or acknowledged, unless it is refused for good: then it is logged and counted.
 //!
 //! Not here: deciding what becomes a letter (`inbound`, `outbound`), and sending it again (`cli`).
 
 use crate::bus::ack::{MESSAGE_ID, Refusal};
 use crate::bus::blobs::{BlobError, Blobs};
 use crate::bus::objects::{COMMAND_BYTES_MAX, Names};
+use crate::bus::patience::Patience;
 use crate::bus::{AckTable, Acked, Bus, Headers, Hold, Outgoing, Target};
 use async_nats::Subject;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Between tries when the stream of dead letters refuses one. Nothing is dropped, so there is nothing else to do.
+/// Between tries when the stream of dead letters refuses one.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// The stream forgets ids after this long.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(900);
@@ -51,6 +52,17 @@ pub struct Letter<'a> {
     pub body: Body,
 }
 
+/// What became of a letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Put {
+    Stored,
+    /// The lease was lost first; it may be stored.
+    Lost,
+    /// Nobody takes it, and it is logged: whatever waits behind it goes on.
+    Refused,
+}
+
 /// Writes them.
 #[derive(Clone)]
 pub struct DeadLetters {
@@ -67,12 +79,13 @@ impl DeadLetters {
             stream: Target {
                 name: Names::new(bus.subjects.root()).dead_letters().into(),
                 duplicate_window: DUPLICATE_WINDOW,
+                waits_for_permission: false,
             },
         }
     }
 
-    /// Returns when it is stored; false: the lease was lost first.
-    pub async fn put(&self, letter: Letter<'_>, hold: &Hold) -> bool {
+    /// Tries until it is stored, the lease is lost, or it is refused for good.
+    pub async fn put(&self, letter: Letter<'_>, hold: &Hold) -> Put {
         let mut headers = letter.headers.clone();
         if let Some(original) = &letter.original {
             headers.push(("Im-Dlq-Subject".into(), original.as_str().into()));
@@ -100,28 +113,38 @@ impl DeadLetters {
             hold: hold.clone(),
         };
         let mut is_by_reference = false;
+        let mut patience = Patience::default();
         loop {
             let is_large = size(&message) > COMMAND_BYTES_MAX;
-            if is_large && !is_by_reference {
-                match self.refer(&mut message, hold).await {
-                    Ok(()) => is_by_reference = true,
-                    Err(BlobError::Abandoned) => return false,
-                    Err(_) => {
-                        sleep(AGAIN_AFTER).await;
-                        continue;
-                    }
-                }
-            }
-            match self.acks.publish(message.clone()).await.acked().await {
-                Acked::Stored { .. } | Acked::Duplicate { .. } => return true,
-                Acked::Abandoned => return false,
-                Acked::Refused(Refusal::TooLarge) if !is_by_reference => {
-                    if self.refer(&mut message, hold).await.is_ok() {
+            let why = match is_large && !is_by_reference {
+                true => match self.refer(&mut message, hold).await {
+                    Ok(()) => {
                         is_by_reference = true;
                         continue;
                     }
-                }
-                Acked::Refused(_) => {}
+                    Err(BlobError::Abandoned) => return Put::Lost,
+                    Err(error) => error.to_string(),
+                },
+                false => match self.acks.publish(message.clone()).await.acked().await {
+                    Acked::Stored { .. } | Acked::Duplicate { .. } => return Put::Stored,
+                    Acked::Abandoned => return Put::Lost,
+                    Acked::Refused(Refusal::TooLarge) if !is_by_reference => {
+                        match self.refer(&mut message, hold).await {
+                            Ok(()) => {
+                                is_by_reference = true;
+                                continue;
+                            }
+                            Err(BlobError::Abandoned) => return Put::Lost,
+                            Err(error) => error.to_string(),
+                        }
+                    }
+                    Acked::Refused(refusal) => refusal.to_string(),
+                },
+            };
+            if !patience.refused() {
+                let (subject, code) = (&message.subject, &letter.error.code);
+                tracing::error!(%subject, %code, %why, "a dead letter is not stored, and what it is about is lost");
+                return Put::Refused;
             }
             sleep(AGAIN_AFTER).await;
         }

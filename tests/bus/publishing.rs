@@ -21,6 +21,7 @@ pub fn outgoing(lane: usize, number: usize, payload: &str) -> Outgoing {
         stream: Target {
             name: "IM_EVT".into(),
             duplicate_window: Duration::from_secs(900),
+            waits_for_permission: false,
         },
         hold: Hold::forever(),
     }

@@ -187,6 +187,91 @@ fn a_good_nats_is_told_with_what_an_ack_is_worth() {
         "{ran:?}"
     );
     assert!(ran.data.contains("√ clock     agrees"), "{ran:?}");
+    assert!(
+        ran.data
+            .contains("√ nats      permits what the bridge does\n"),
+        "{ran:?}"
+    );
+
+    let forgetful = Installation::new()
+        .with(&SMALL.replace("[nats.events]", "[nats.events]\nduplicate_window_s = 60"));
+    let other = Nats::start();
+    let url = format!("nats.url={}", other.url());
+    forgetful.check(&["--set", &url]);
+    forgetful
+        .place
+        .run(&["streams", "apply", "--set", &url])
+        .done();
+    forgetful.finds(&["--online", "--set", &url], "‼ stream", "nats_window");
+}
+
+#[test]
+fn each_permission_that_is_missing_has_its_line() {
+    let place = Place::new();
+    let roles = ["runtime", "provision"].map(|role| {
+        let document = place.run(&["streams", "permissions", "--role", role, "--json"]);
+        document.done().json()
+    });
+    let all = |way: &str| -> Vec<serde_json::Value> {
+        let of = roles
+            .iter()
+            .flat_map(|role| role[way]["allow"].as_array().unwrap());
+        of.cloned().collect()
+    };
+    let user = |name: &str, publish: Vec<serde_json::Value>| {
+        let permissions = json!({
+            "publish": { "allow": publish }, "subscribe": { "allow": all("subscribe") },
+            "allow_responses": { "max": 1, "expires": "2m" },
+        });
+        json!({ "user": name, "password": "secret", "permissions": permissions })
+    };
+    let mut fewer = all("publish");
+    fewer.retain(|subject| subject != "im.v1.evt.>");
+    let users = [user("whole", all("publish")), user("fewer", fewer)];
+    let server = place.file(
+        "server.conf",
+        &json!({ "authorization": { "users": users } }).to_string(),
+    );
+    let nats = Nats::start_with(Jetstream::On, &["-c", server.to_str().unwrap()]);
+    let url = format!("nats.url={}", nats.url());
+    let good = Installation::new()
+        .with(SMALL)
+        .with("[nats]\nuser = { file = \"user\" }\npassword = { file = \"password\" }\n");
+    good.place.file("user", "whole");
+    good.place.file("password", "secret");
+    good.check(&["--set", &url]);
+    good.place.run(&["streams", "apply", "--set", &url]).done();
+    let ran = good.check(&["--online", "--strict", "--set", &url]);
+    assert_eq!((ran.code, ran.aside.as_str()), (0, ""), "{ran:?}");
+    good.place.file("user", "fewer");
+    good.finds(&["--online", "--set", &url], "× nats", "nats_permission");
+}
+
+#[test]
+fn accounts_are_logged_in_only_when_asked() {
+    let good = Installation::new();
+    let ran = good.check(&["--login", "--strict"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.data.ends_with("√ login     sim/demo as demo\n"),
+        "{ran:?}"
+    );
+
+    let wrong = Installation::new().with("token = { file = \"token\" }\n");
+    wrong.place.file("token", "wrong");
+    assert_eq!(
+        wrong.check(&["--strict"]).code,
+        0,
+        "nothing is known without a login"
+    );
+    wrong.finds(&["--login"], "× login", "bad_credentials");
+
+    let away = Installation::new().with("url = \"ws://127.0.0.1:1\"\n");
+    away.finds(
+        &["--login", "--timeout", "2s"],
+        "× login",
+        "deadline_exceeded",
+    );
 }
 
 #[test]

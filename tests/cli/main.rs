@@ -11,6 +11,7 @@ mod config;
 mod conventions;
 mod dead_letters;
 mod errors;
+mod generated;
 mod golden;
 mod roles;
 mod running;

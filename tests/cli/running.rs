@@ -222,6 +222,30 @@ async fn a_dead_letter_is_listed_sent_again_and_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_probe_goes_the_whole_way() {
+    let running = Running::new(json!({})).await;
+    let admin = format!("admin.listen={}", running.bridge.admin());
+    let probe = |args: &[&str]| running.run(&[&["probe", "--set", &admin], args].concat());
+    for way in ["--live", "--ready"] {
+        let ran = probe(&[way]).done();
+        assert!(ran.data.ends_with("ok\n"), "{ran:?}");
+    }
+    let steps = |ran: Ran| -> Vec<Value> {
+        let items = ran.done().items();
+        items.iter().map(|it| it["step"].clone()).collect()
+    };
+    let short = steps(probe(&["--roundtrip", "--json"]));
+    assert_eq!(short, ["ready", "nats", "status"]);
+    let whole = ["--roundtrip", "--account", "sim/demo"];
+    let long = steps(probe(&[&whole[..], &["--json"]].concat()));
+    assert_eq!(long, ["ready", "nats", "status", "message"]);
+    probe(&[&whole[..], &["--channel", "nowhere"]].concat()).failed(1, "channel_not_found");
+    probe(&["--roundtrip", "--account", "sim/ghost"]).failed(2, "account_unknown");
+    let nothing = probe(&[]);
+    assert_eq!(nothing.code, 2, "{nothing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_asks_every_replica() {
     let running = Running::new(json!({})).await;
     let folder = running.files.write("plugins/bad.so", "no library");
@@ -277,4 +301,86 @@ async fn status_asks_every_replica() {
         assert_eq!(endpoint["num_errors"], 0, "{endpoint}");
     }
     assert_eq!(running.bridge.said("cannot be offered"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_commands_print_fits_their_schemas() {
+    use super::generated::fits;
+    let running = Running::new(json!({})).await;
+    let admin = format!("admin.listen={}", running.bridge.admin());
+    let client = running.client().await;
+    for _ in 0..3 {
+        let subject = "im.v1.cmd.sim.demo.message.send";
+        client.request(subject, "no command".into()).await.unwrap();
+    }
+    eventually("all are dead", || async {
+        (running.run(&["dlq", "list"]).data.lines().count() == 3).then_some(())
+    })
+    .await;
+    running
+        .place
+        .file("other.toml", "[nats.events]\nmax_mib = 8\n");
+    running
+        .place
+        .file("bridge.toml", "[nats.events]\nmax_mib = 9\n");
+    for (args, name) in [
+        (&["account", "list"][..], "account-list"),
+        (&["account", "show", "sim/demo"], "account-show"),
+        (&["status"], "status"),
+        (&["check"], "check"),
+        (&["config", "diff", "other.toml"], "config-diff"),
+        (&["config", "explain", "nats.lease.ttl_s"], "config-explain"),
+        (&["config", "explain", "nats.creds"], "config-explain"),
+        (&["explain", "nats_auth"], "explain"),
+        (&["probe", "--ready", "--set", &admin], "probe"),
+        (
+            &[
+                "probe",
+                "--roundtrip",
+                "--account",
+                "sim/demo",
+                "--set",
+                &admin,
+            ],
+            "probe-roundtrip",
+        ),
+        (
+            &[
+                "send",
+                "sim/demo",
+                "--channel",
+                "lobby",
+                "hi",
+                "--wait",
+                "0",
+            ],
+            "send-stored",
+        ),
+        (&["streams", "plan"], "streams"),
+        (&["tap", "--since", "1h", "--max", "2"], "tap"),
+        (&["dlq", "list"], "dlq-list"),
+        (&["dlq", "show", "1"], "dlq-show"),
+        (
+            &["dlq", "resend", "1", "--to", "im.v1.nobody"],
+            "dlq-resend",
+        ),
+        (&["dlq", "resend", "2"], "dlq-resend"),
+        (&["dlq", "drop", "3", "--yes"], "dlq-drop"),
+    ] {
+        let ran = running.run(&[args, &["--json"]].concat());
+        let documents: Vec<Value> = serde_json::Deserializer::from_str(&ran.data)
+            .into_iter()
+            .map(|document| document.unwrap_or_else(|error| panic!("{args:?} {error}: {ran:?}")))
+            .collect();
+        assert!(!documents.is_empty(), "{args:?}: {ran:?}");
+        documents.iter().for_each(|document| fits(name, document));
+    }
+    let empty = Place::new();
+    fits("init", &empty.run(&["init", "--json"]).done().json());
+    let refused = running.run(&["account", "show", "sim/ghost", "--json"]);
+    let told: Value = serde_json::from_str(&refused.aside).unwrap();
+    fits("error", &told);
+    let mistakes = empty.run(&["config", "show", "--json", "--set", "natss.url=x"]);
+    let mistake = mistakes.aside.lines().next().unwrap();
+    fits("error", &serde_json::from_str(mistake).unwrap());
 }

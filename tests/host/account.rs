@@ -55,13 +55,18 @@ struct Rig {
 /// An account whose first instances are configured like this, one after the other; later ones work.
 fn account(configs: &'static [&'static str], panics_at_event: bool) -> Rig {
     let lives = AtomicUsize::new(0);
+    let config = move || {
+        let life = lives.fetch_add(1, Ordering::SeqCst);
+        configs.get(life).copied().unwrap_or("{}").to_owned()
+    };
+    account_of(config, panics_at_event)
+}
+
+fn account_of(config: impl Fn() -> String + Send + Sync + 'static, panics_at_event: bool) -> Rig {
     let settings = Settings {
         plugin: Plugin::new(*FAULTY, IMPATIENT),
         account: "shop".into(),
-        config: Arc::new(move || {
-            let life = lives.fetch_add(1, Ordering::SeqCst);
-            Ok(configs.get(life).copied().unwrap_or("{}").into())
-        }),
+        config: Arc::new(move || Ok(config().into())),
         permit: Box::new(|| Box::pin(std::future::ready(()))),
         options: options(),
         commands_max: 4,
@@ -108,6 +113,10 @@ impl Rig {
                 return status;
             }
         }
+    }
+
+    async fn until_starting(&mut self) {
+        while !matches!(self.next().await, Seen::Status(Status::Starting)) {}
     }
 
     async fn until_ended(&mut self, wanted: u64) -> Ended {
@@ -171,6 +180,7 @@ async fn a_lost_account_comes_back() {
             matches!(status, Status::Lost { fault: Some(_), .. }),
             "{status:?}"
         );
+        rig.until_starting().await;
         rig.assert_works(2).await;
         rig.end().await;
     }
@@ -193,9 +203,59 @@ async fn after_three_faults_an_account_is_given_up_until_asked_for() {
         ),
         "{status:?}"
     );
+    // Nobody waits for an instance that may never come.
+    rig.send(1, "message.send").await;
+    match rig.until_ended(1).await {
+        Ended::Completed(completed) => {
+            assert_eq!(completed.status, abi::Status::E_UNAVAILABLE);
+            assert!(completed.is_certain);
+        }
+        other => panic!("{other:?}"),
+    }
     rig.account.reconnect().await;
-    rig.assert_works(1).await;
+    rig.until_starting().await;
+    rig.assert_works(2).await;
     rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_whose_end_was_ordered_while_it_was_made_is_never_started() {
+    let (making, made) = std::sync::mpsc::channel();
+    let (go_on, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let config = move || {
+        making.send(()).unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        "panic:start".to_owned()
+    };
+    let mut rig = account_of(config, false);
+    tokio::task::block_in_place(|| made.recv()).unwrap();
+    let ending = Ending {
+        drain: None,
+        stop: Duration::from_secs(2),
+    };
+    let mut end = std::pin::pin!(rig.account.end(ending));
+    tokio::select! {
+        biased;
+        _ = &mut end => panic!("it is being made"),
+        () = std::future::ready(()) => {}
+    }
+    go_on.send(()).unwrap();
+    tokio::time::timeout(WITHIN, end).await.unwrap();
+    let mut seen = Vec::new();
+    while let Ok(one) = rig.seen.try_recv() {
+        seen.push(one);
+    }
+    assert!(
+        matches!(
+            seen[..],
+            [
+                Seen::Status(Status::Starting),
+                Seen::Status(Status::Stopped)
+            ]
+        ),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]

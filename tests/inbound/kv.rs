@@ -399,3 +399,53 @@ async fn too_much_is_refused_and_the_rest_goes_on() {
     }
     assert_eq!(owner.get("large/0").await.as_deref(), Some("small"));
 }
+
+#[tokio::test]
+async fn what_has_ended_makes_room_without_being_asked_for() {
+    let nats = Nats::start();
+    let bus = bus(&nats, &limits()).await;
+    let owner = plain(&bus, 1).await;
+    let half = "x".repeat(im_bridge::bus::account_keys::BYTES_MAX / 64);
+    let brief = Ask {
+        ttl_s: Some(3),
+        ..put("", KV_ANY, &half)
+    };
+    let keys: Vec<String> = (0..63).map(|number| format!("brief/{number}")).collect();
+    for key in &keys {
+        assert_eq!(owner.ask(Ask { key, ..brief }).await.0, Status::OK);
+    }
+    // Too much, until those before it are over.
+    eventually("room for a large value", || async {
+        let large = "y".repeat(half.len() * 2);
+        (owner.put("large", KV_ANY, &large).await.0 == Status::OK).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_refused_for_good_is_answered_and_blocks_nothing() {
+    let nats = Nats::start();
+    let bus = bus(&nats, &limits()).await;
+    let owner = plain(&bus, 1).await;
+    limit_messages(&bus, "KV_IM_KV", 400).await;
+    let long = "x".repeat(1_000);
+    assert_eq!(owner.put("a", KV_ANY, &long).await.0, Status::E_INTERNAL);
+    assert_eq!(owner.put("b", KV_ANY, "short").await.0, Status::OK);
+}
+
+/// From now on the stream takes no larger ones.
+async fn limit_messages(bus: &Bus, stream: &str, bytes: i64) {
+    let api = bus.control.api();
+    let nothing = serde_json::Value::Null;
+    let info: serde_json::Value = api
+        .call(&format!("STREAM.INFO.{stream}"), &nothing)
+        .await
+        .unwrap();
+    let mut config = info["config"].clone();
+    config["max_msg_size"] = bytes.into();
+    let updated: serde_json::Value = api
+        .call(&format!("STREAM.UPDATE.{stream}"), &config)
+        .await
+        .unwrap();
+    assert_eq!(updated["config"]["max_msg_size"], bytes);
+}

@@ -1,6 +1,6 @@
 //! A configuration that changes while the bridge runs.
 
-use crate::world::{World, config, open, state};
+use crate::world::{World, config, message, open, state};
 use im_bridge_test_harness::eventually;
 use serde_json::{Value, json};
 
@@ -103,4 +103,66 @@ async fn an_account_is_switched_off_and_on() {
     .await;
     switch(&open(json!({})));
     world.online("demo").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pace_and_other_permissions_hold_at_once_and_cost_no_connection() {
+    let slow = json!({ "bridge": { "rate": { "per_s": 0.001, "burst": 1 } } });
+    let world = World::new(json!({ "demo": slow })).await;
+    let before = connected_at(&world, "demo");
+    let ask = async |key: &str| {
+        world
+            .request("demo", "message.send", message(key, key))
+            .await
+    };
+    assert_eq!(ask("k1").await["data"]["status"], "ok");
+    assert_eq!(ask("k2").await["data"]["error"]["code"], "rate_limited");
+    // What waits for the former pace does not go on waiting for it.
+    world.send("demo", &message("k3", "k3"), &[]).await;
+    let native = json!({ "idempotency_key": "n", "params": { "method": "sim.truth", "body": {} } });
+    let refused = world.request("demo", "native.call", native.clone()).await;
+    assert_eq!(refused["data"]["error"]["code"], "permission_denied");
+
+    let accounts = json!({ "demo": open(json!({})) });
+    world
+        .bridge
+        .files()
+        .configure(&config(&world.nats, &accounts));
+    world.bridge.hang_up();
+    assert_eq!(world.result("k3").await["data"]["status"], "ok");
+    assert_eq!(ask("k4").await["data"]["status"], "ok");
+    let allowed = world.request("demo", "native.call", native).await;
+    assert_ne!(allowed["data"]["error"]["code"], "permission_denied");
+    assert_eq!(connected_at(&world, "demo"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_taken_out_and_put_back_goes_on_at_once() {
+    let world = World::new(json!({ "demo": {}, "other": {} })).await;
+    let configure = |accounts: Value| {
+        let config = config(&world.nats, &accounts);
+        world.bridge.files().configure(&config);
+        world.bridge.hang_up();
+    };
+    for round in 0..3 {
+        configure(json!({ "other": {} }));
+        eventually("it is gone", || async {
+            world.bridge.account("sim/demo").is_none().then_some(())
+        })
+        .await;
+        let key = format!("k{round}");
+        world.send("demo", &message(&key, &key), &[]).await;
+        configure(json!({ "demo": {}, "other": {} }));
+        world.online("demo").await;
+        let began = std::time::Instant::now();
+        assert_eq!(world.result(&key).await["data"]["status"], "ok");
+        println!(
+            "round {round}: answered {:?} after it was online",
+            began.elapsed()
+        );
+        let asked = world
+            .request("demo", "message.send", message(&format!("r{round}"), "x"))
+            .await;
+        assert_eq!(asked["data"]["status"], "ok", "{asked}");
+    }
 }

@@ -202,3 +202,44 @@ async fn a_queue_that_ends_finishes_what_is_with_the_adapter_and_leaves_the_rest
     caller.all_acknowledged().await;
     assert_eq!(provider.done(), ["1", "2"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ledger_or_the_dead_letters_refuse_for_good_blocks_nothing() {
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let provider = Provider::new(|seen| match seen.text.as_str() {
+        "first" => Says::Nothing,
+        _ => Says::Done,
+    });
+    let _outbound = owner.serve(&account(), &provider).await;
+    caller.say(&account(), "lobby", "k1", "first").await;
+    eventually("it is with the provider", || async {
+        (provider.seen().len() == 1).then_some(())
+    })
+    .await;
+    caller.limit_messages("KV_IM_DEDUP", 1).await;
+    provider.finish_all();
+    let results = caller.hears(1).await;
+    assert_eq!(results[0]["status"], "ok", "it was done, and that is told");
+    caller.limit_messages("KV_IM_DEDUP", -1).await;
+    caller.say(&account(), "lobby", "k2", "second").await;
+    assert_eq!(caller.hears(2).await[1]["status"], "ok");
+    // Nobody wrote how it ended, so nobody may do it again.
+    caller.say(&account(), "lobby", "k1", "first").await;
+    assert_eq!(caller.hears(3).await[2]["status"], "unknown");
+    assert_eq!(provider.done(), ["first", "second"]);
+
+    caller.limit_messages("IM_DLQ", 1).await;
+    let bad =
+        json!({"idempotency_key": "k3", "params": {"to": {"channel_id": "lobby"}, "mesage": {}}});
+    caller.send(&account(), "message.send", &bad).await;
+    assert_eq!(caller.hears(4).await[3]["error"]["code"], "bad_param");
+    caller.all_acknowledged().await;
+    let figures = owner.gateway.figures().provider(&account().provider);
+    let given_up = figures.writes_given_up();
+    assert_eq!(
+        given_up.into_iter().collect::<Vec<_>>(),
+        [("dead_letter", 1), ("ledger", 1)]
+    );
+}

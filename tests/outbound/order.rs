@@ -214,11 +214,11 @@ async fn a_request_that_the_pace_would_hold_too_long_is_told_when_to_come() {
     let owner = Owner::new(&bus, 1).await;
     let provider = Provider::new(|_| Says::Done);
     let mut options = owner.options(&account(), &provider);
-    options.rate = Some(Pace {
+    options.terms.rate = Some(Pace {
         per_s: 0.01,
         burst: 1,
     });
-    let _outbound = owner.serve_with(options).await;
+    let outbound = owner.serve_with(options).await;
     let ask = async |key: &str| {
         let data = saying("lobby", key, "x");
         caller.ask(&account(), "message.send", &data).await.1["data"].take()
@@ -227,5 +227,14 @@ async fn a_request_that_the_pace_would_hold_too_long_is_told_when_to_come() {
     let refused = ask("k2").await;
     assert_eq!(refused["error"]["code"], "rate_limited");
     assert!(refused["error"]["retry_after_ms"].as_u64().unwrap() > 30_000);
+    // Also behind a command that can wait.
+    caller.say(&account(), "lobby", "k3", "x").await;
+    eventually("it waits", || async {
+        let waiting = outbound.figures().waiting.load(Ordering::Relaxed);
+        (waiting == 1).then_some(())
+    })
+    .await;
+    let refused = ask("k4").await;
+    assert_eq!(refused["error"]["code"], "rate_limited");
     assert_eq!(provider.done().len(), 1);
 }

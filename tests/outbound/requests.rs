@@ -5,7 +5,7 @@ use super::world::{Caller, Owner, account, bus, saying};
 use im_bridge::outbound::Outbound;
 use im_bridge_plugin_api::abi::Status;
 use im_bridge_sdk::model::AccountState;
-use im_bridge_test_harness::{Nats, eventually};
+use im_bridge_test_harness::{Nats, WITHIN, eventually};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -173,4 +173,46 @@ async fn a_dry_run_does_nothing() {
     assert_eq!(answer["data"]["dry_run"], true);
     assert_eq!(answer["data"]["status"], "ok");
     assert!(provider.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_that_was_taken_is_answered_when_the_account_ends() {
+    const ASKED: usize = 100;
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let provider = Provider::new(|_| Says::Done);
+    let outbound = owner.serve(&account(), &provider).await;
+    let (_, first) = caller
+        .ask(&account(), "message.send", &saying("c", "first", "x"))
+        .await;
+    assert_eq!(first["data"]["status"], "ok");
+    let inbox = bus.control.client().new_inbox();
+    let mut answers = bus
+        .control
+        .client()
+        .subscribe(format!("{inbox}.*"))
+        .await
+        .unwrap();
+    for number in 0..ASKED {
+        let data = saying(&format!("c{number}"), &format!("last-{number}"), "x");
+        let client = bus.control.client();
+        let reply = format!("{inbox}.{number}");
+        let subject = bus
+            .subjects
+            .request(&account(), &"message.send".parse().unwrap());
+        let sent = client.publish_with_reply(subject, reply, data.to_string().into());
+        sent.await.unwrap();
+    }
+    bus.control.client().flush().await.unwrap();
+    owner.end_requests().await;
+    outbound.end(WITHIN).await;
+    let count = async {
+        for _ in 0..ASKED {
+            futures_util::StreamExt::next(&mut answers).await.unwrap();
+        }
+    };
+    tokio::time::timeout(WITHIN, count)
+        .await
+        .expect("an answer to each");
 }

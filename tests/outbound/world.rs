@@ -9,7 +9,9 @@ use im_bridge::bus::consumer::ShardConsumer;
 use im_bridge::bus::objects::Limits;
 use im_bridge::bus::{Account, AckTable, Bus, Hold, Settings, Shard, connect, provision};
 use im_bridge::envelope::ModelMinor;
-use im_bridge::outbound::{Accounts, Commands, Core, Gateway, InHand, Options, Outbound, Requests};
+use im_bridge::outbound::{
+    Accounts, Commands, Core, Gateway, InHand, Options, Outbound, Requests, Terms,
+};
 use im_bridge::telemetry::Telemetry;
 use im_bridge_sdk::model::results::AccountInfo;
 use im_bridge_sdk::model::{ErrorCode, ErrorObject};
@@ -115,21 +117,31 @@ impl Owner {
     pub fn options(&self, account: &Account, provider: &Provider) -> Options {
         Options {
             account: account.clone(),
-            model: ModelMinor(0),
             hold: Hold::forever(),
             epoch: self.epoch,
             hands: Arc::clone(&provider.hands),
             in_hand: Arc::clone(&self.in_hand),
             core: Arc::new(Scripted),
-            attempts_max: 3,
-            native_calls: vec!["/r/*".into()],
-            rate: None,
-            rates: Vec::new(),
+            terms: Terms {
+                model: ModelMinor(0),
+                attempts_max: 3,
+                native_calls: vec!["/r/*".into()],
+                rate: None,
+                rates: Vec::new(),
+            },
         }
     }
 
     pub async fn serve(&self, account: &Account, provider: &Provider) -> Arc<Outbound> {
         self.serve_with(self.options(account, provider)).await
+    }
+
+    /// Takes no further requests, as before the lease is given back.
+    pub async fn end_requests(&self) {
+        let all = std::mem::take(&mut *self.requests.lock().unwrap());
+        for requests in all {
+            requests.end().await;
+        }
     }
 
     pub async fn serve_with(&self, options: Options) -> Arc<Outbound> {
@@ -240,6 +252,20 @@ impl Caller {
             (results.len() >= count).then_some(results)
         })
         .await
+    }
+
+    /// From now on the stream takes no larger messages; -1: any.
+    pub async fn limit_messages(&self, stream: &str, bytes: i64) {
+        let api = self.bus.data.api();
+        let info: Value = api
+            .call(&format!("STREAM.INFO.{stream}"), &Value::Null)
+            .await
+            .unwrap();
+        let mut config = info["config"].clone();
+        config["max_msg_size"] = bytes.into();
+        let update = format!("STREAM.UPDATE.{stream}");
+        let updated: Value = api.call(&update, &config).await.unwrap();
+        assert_eq!(updated["config"]["max_msg_size"], bytes);
     }
 
     /// Waits until nothing is left in the stream of commands.

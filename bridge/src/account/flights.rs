@@ -5,6 +5,8 @@
 //! by the truth. Several such commands in a row mean that the adapter has stopped working.
 
 use crate::loader::host::{Command, Completed};
+use im_bridge_plugin_api::abi::Status;
+use im_bridge_sdk::model::ErrorCode;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,6 +17,8 @@ const CANCEL_AFTER: Duration = Duration::from_secs(5);
 const UNKNOWN_AFTER: Duration = Duration::from_secs(2);
 /// So many commands in a row without an end, and the instance is given up.
 const OVERDUE_MAX: u32 = 3;
+/// So many commands without an end in all, and the same: the host lets only twice as many be open, and refuses the rest.
+const LEFT_OPEN_MAX: usize = 32;
 /// Deadlines further away than this are no deadlines.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -38,6 +42,14 @@ pub enum Ended {
     Unknown(&'static str),
     /// The truth about a command that was unknown.
     Late(Completed),
+}
+
+impl Ended {
+    /// It reached no instance, so it surely did not happen.
+    pub fn not_taken() -> Self {
+        let code = ErrorCode::NotConnected.as_str();
+        Self::Completed(Completed::by_host(0, Status::E_UNAVAILABLE, true, code))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,7 +140,8 @@ impl Flights {
 
     /// The adapter takes commands and does not end them.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.overdue_in_a_row >= OVERDUE_MAX
+        let left_open = self.by_id.len() - self.waiting;
+        self.overdue_in_a_row >= OVERDUE_MAX || left_open >= LEFT_OPEN_MAX
     }
 
     /// The instance is gone: nobody will say what became of these.
@@ -139,5 +152,30 @@ impl Flights {
         all.filter(|(_, flight)| flight.stage != Stage::Unknown)
             .map(|(_, f)| f.tag)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_that_ends_only_some_of_its_commands_is_given_up_before_it_is_full() {
+        let mut flights = Flights::default();
+        let mut lost = 0;
+        for id in (0..).step_by(2) {
+            flights.add(id, id, Duration::ZERO);
+            flights.add(id + 1, id + 1, Duration::ZERO);
+            let open = flights.by_id.get_mut(&id).unwrap();
+            (open.stage, open.due) = (Stage::Cancelled, Instant::now());
+            assert_eq!(flights.next_due(), Some(Due::Unknown(id)));
+            lost += 1;
+            assert_eq!(flights.is_hopeless(), lost == LEFT_OPEN_MAX);
+            if lost == LEFT_OPEN_MAX {
+                return;
+            }
+            let ended = Completed::by_host(id + 1, Status::OK, true, "");
+            assert!(flights.completed(ended).is_some());
+        }
     }
 }

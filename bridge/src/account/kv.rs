@@ -12,6 +12,7 @@ use super::seal::{Opened, Seals, learn};
 use crate::bus::account_keys::{AccountKeys, BYTES_MAX, KEYS_MAX, KeysError};
 use crate::bus::clock::unix_ms;
 use crate::bus::objects::Names;
+use crate::bus::patience::Patience;
 use crate::bus::{Account, Bus, Hold};
 use crate::loader::host::KvRequest;
 use bytes::Bytes;
@@ -196,7 +197,9 @@ impl Origin {
             match AccountKeys::take_over(connection, &self.bucket, &self.account, self.epoch, hold)
                 .await
             {
-                Err(KeysError::Full | KeysError::Unavailable(_)) if self.hold.is_held() => {
+                Err(KeysError::Full | KeysError::Unavailable(_) | KeysError::Refused(_))
+                    if self.hold.is_held() =>
+                {
                     again.later().await;
                 }
                 done => return done,
@@ -206,18 +209,24 @@ impl Origin {
 }
 
 /// Pauses that grow.
-struct Again(Duration);
+struct Again {
+    pause: Duration,
+    patience: Patience,
+}
 
 impl Default for Again {
     fn default() -> Self {
-        Self(AGAIN_FIRST)
+        Self {
+            pause: AGAIN_FIRST,
+            patience: Patience::default(),
+        }
     }
 }
 
 impl Again {
     async fn later(&mut self) {
-        sleep(self.0).await;
-        self.0 = (self.0 * 2).min(AGAIN_LAST);
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(AGAIN_LAST);
     }
 }
 
@@ -248,6 +257,7 @@ impl Store {
         let ttl = request
             .ttl_s
             .map(|seconds| Duration::from_secs(seconds.into()));
+        self.forget_ended();
         let ends_ms = ttl.map(|ttl| {
             let ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
             unix_ms().saturating_add(ms)
@@ -305,6 +315,15 @@ impl Store {
         keys.into_iter()
             .filter_map(|key| self.current(&key).map(|(_, revision)| (key, revision)))
             .collect()
+    }
+
+    /// What has ended takes no room from what is written next, whether anybody asked for it or not.
+    fn forget_ended(&mut self) {
+        let now_ms = unix_ms();
+        self.keys
+            .forget_those(|value| Seals::has_ended(&value.bytes, now_ms));
+        self.volatile
+            .retain(|_, (stored, _)| !Seals::has_ended(stored, now_ms));
     }
 
     /// What a sealed value is bound to.
@@ -370,6 +389,14 @@ impl Store {
                     .take_over()
                     .await
                     .map_err(|_| Status::E_CLOSED)?;
+            }
+            KeysError::Refused(why) => {
+                if !again.patience.refused() {
+                    let account = &self.origin.account;
+                    tracing::error!(%account, why, "the adapter is told that its state is not kept");
+                    return Err(Status::E_INTERNAL);
+                }
+                again.later().await;
             }
             KeysError::Full | KeysError::Unavailable(_) => again.later().await,
         }

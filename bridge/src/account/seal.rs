@@ -138,17 +138,27 @@ impl Seals {
         Some(out.into())
     }
 
+    /// Whether its time is over; nothing is opened for that.
+    pub fn has_ended(stored: &[u8], now_ms: i64) -> bool {
+        match stored {
+            [FRAMED, ENDS, rest @ ..] => rest
+                .first_chunk()
+                .is_some_and(|ends_ms| i64::from_be_bytes(*ends_ms) <= now_ms),
+            _ => false,
+        }
+    }
+
     /// The opposite of [`Self::wrap`].
     pub fn unwrap(&self, place: &str, stored: &Bytes, now_ms: i64) -> Opened {
         match &stored[..] {
             [FRAMED, ENDS, rest @ ..] => {
-                let Some((ends_ms, _)) = rest.split_first_chunk() else {
-                    return Opened::Unreadable;
-                };
-                if i64::from_be_bytes(*ends_ms) <= now_ms {
+                if Self::has_ended(stored, now_ms) {
                     return Opened::Ended;
                 }
-                self.open(place, &stored.slice(2 + ends_ms.len()..))
+                match rest.split_first_chunk::<{ size_of::<i64>() }>() {
+                    Some((ends_ms, _)) => self.open(place, &stored.slice(2 + ends_ms.len()..)),
+                    None => Opened::Unreadable,
+                }
             }
             _ => self.open(place, stored),
         }

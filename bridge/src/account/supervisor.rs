@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -256,10 +257,8 @@ impl<O: Outlet> Supervisor<O> {
     /// One instance, from create to destroy.
     async fn live(&mut self) -> Life {
         let permitted = (self.settings.permit)();
-        tokio::select! {
-            biased;
-            order = self.orders.recv() => return Life::ordered(order),
-            () = permitted => {}
+        if let Err(order) = self.meanwhile(permitted).await {
+            return Life::ordered(order);
         }
         let Settings {
             plugin,
@@ -286,7 +285,16 @@ impl<O: Outlet> Supervisor<O> {
             Ok((instance, inbox)) => (Arc::new(instance), inbox),
             Err(error) => return error.fault().map_or(Life::Refused(error), Life::Fault),
         };
-        let started = self.serve_while(&mut inbox, instance.start()).await;
+        // Making it may have taken long. What was ordered meanwhile comes first: the lease may be lost by now, and another
+        // owner's session may be up.
+        let started = match self.orders.try_recv() {
+            Ok(order) => Err(Life::ordered(Some(order))),
+            Err(TryRecvError::Disconnected) => Err(Life::ordered(None)),
+            Err(TryRecvError::Empty) => {
+                let started = self.serve_while(&mut inbox, instance.start()).await;
+                started.map_err(|error| error.fault().map_or(Life::Refused(error), Life::Fault))
+            }
+        };
         let life = match started {
             Ok(()) => {
                 contained(|| self.outlet.instance(Some(&instance)));
@@ -294,7 +302,7 @@ impl<O: Outlet> Supervisor<O> {
                 contained(|| self.outlet.instance(None));
                 life
             }
-            Err(error) => error.fault().map_or(Life::Refused(error), Life::Fault),
+            Err(life) => life,
         };
         let ending = match &life {
             Life::Asked(ending) => *ending,
@@ -423,11 +431,21 @@ impl<O: Outlet> Supervisor<O> {
         };
         match id {
             Some(id) => self.flights.add(id, tag, left),
-            None => {
-                // It was never handed over: the instance is ending, or full of commands that never end.
-                let status = im_bridge_plugin_api::abi::Status::E_UNAVAILABLE;
-                let refused = crate::loader::host::Completed::by_host(0, status, true, "stopping");
-                self.ended(tag, Ended::Completed(refused));
+            // The instance is ending, or full of commands that never end.
+            None => self.ended(tag, Ended::not_taken()),
+        }
+    }
+
+    /// Waits while there is no instance. Commands that were on their way to one are told so: nobody knows how long it will
+    /// be. An error is an order that came first.
+    async fn meanwhile(&mut self, wait: impl Future<Output = ()>) -> Result<(), Option<Order>> {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => return Err(order),
+                () = &mut wait => return Ok(()),
+                Some(request) = self.requests.recv() => self.ended(request.tag, Ended::not_taken()),
             }
         }
     }
@@ -492,16 +510,17 @@ impl<O: Outlet> Supervisor<O> {
     /// Waits for the next attempt. False: the account ends.
     async fn lost(&mut self, fault: Option<Fault>, pause: Duration) -> bool {
         self.status(Status::Lost { fault, pause });
-        match tokio::time::timeout(pause, self.orders.recv()).await {
-            Err(_) => true,
-            Ok(order) => matches!(order, Some(Order::Reconnect)),
+        match self.meanwhile(tokio::time::sleep(pause)).await {
+            Ok(()) => true,
+            Err(order) => matches!(order, Some(Order::Reconnect)),
         }
     }
 
     /// Waits until somebody asks for the account. False: it ends.
     async fn given_up(&mut self, reason: &'static str, detail: bytes::Bytes) -> bool {
         self.status(Status::Failed { reason, detail });
-        let asked = matches!(self.orders.recv().await, Some(Order::Reconnect));
+        let asked = self.meanwhile(std::future::pending()).await;
+        let asked = matches!(asked, Err(Some(Order::Reconnect)));
         let mut faults = self
             .settings
             .faults

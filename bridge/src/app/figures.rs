@@ -339,6 +339,8 @@ fn events(base: &Base, to: &mut Exposition) {
         for (class, count) in figures.dead_letters() {
             to.count(Metric::DeadLettersTotal, &[provider, "event", class], count);
         }
+        let lost = figures.lost.load(Ordering::Relaxed);
+        to.count(Metric::WritesGivenUpTotal, &[provider, "event"], lost);
     }
 }
 
@@ -368,6 +370,9 @@ fn commands(base: &Base, to: &mut Exposition) {
                 &[provider, "command", class],
                 count,
             );
+        }
+        for (what, count) in figures.writes_given_up() {
+            to.count(Metric::WritesGivenUpTotal, &[provider, what], count);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::base::Base;
 use super::holds::{Holds, holds, span};
 use super::plan::Plan;
 use crate::bus::Root;
+use crate::bus::api::Api;
 use crate::bus::clock::unix_ms;
 use crate::bus::objects::Names;
 use crate::bus::survey::{self, Object, Survey};
@@ -172,16 +173,34 @@ async fn look(base: &Base, plan: &Plan, is_first: bool, readers: &mut Readers) {
         return lookout.found(Source::Shared, Vec::new());
     }
     let mut shared: Vec<Finding> = survey.objects.iter().filter_map(filling).collect();
-    if let Some(events) = events {
-        match survey::readers(api, &lookout.names).await {
-            Ok(now) => shared.extend(readers.judge(&now, events, unix_ms())),
-            Err(error) => {
-                tracing::debug!(%error, "no look at the readers");
-                shared.extend(readers.known());
-            }
+    shared.extend(slow_readers(api, &lookout.names, events, readers).await);
+    lookout.found(Source::Shared, shared);
+}
+
+async fn slow_readers(
+    api: &Api,
+    names: &Names,
+    events: Option<&Object>,
+    readers: &mut Readers,
+) -> Vec<Finding> {
+    let Some(events) = events else {
+        return Vec::new();
+    };
+    match survey::readers(api, names).await {
+        Ok(now) => readers.judge(&now, events, unix_ms()),
+        Err(error) => {
+            tracing::debug!(%error, "no look at the readers");
+            readers.known()
         }
     }
-    lookout.found(Source::Shared, shared);
+}
+
+/// What one look finds that concerns all replicas.
+pub async fn shared(api: &Api, names: &Names, survey: &Survey) -> Vec<Finding> {
+    let mut found: Vec<Finding> = survey.objects.iter().filter_map(filling).collect();
+    let events = survey.object(&names.events());
+    found.extend(slow_readers(api, names, events, &mut Readers::default()).await);
+    found
 }
 
 /// What concerns this replica alone.

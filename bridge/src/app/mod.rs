@@ -22,6 +22,7 @@ pub(crate) mod holds;
 mod hooks;
 mod liveness;
 mod load;
+pub(crate) mod login;
 mod logins;
 pub(crate) mod lookout;
 mod outlet;

@@ -17,7 +17,7 @@ use super::plan::Wanted;
 use super::plugins::Adapter;
 use super::webhooks;
 use crate::account::kv::Kv;
-use crate::account::{Account as Supervised, Ending, Permit, Request, Settings, Timing};
+use crate::account::{Account as Supervised, Ended, Ending, Permit, Request, Settings, Timing};
 use crate::bus::{Hold, Shard};
 use crate::config::types;
 use crate::envelope::ModelMinor;
@@ -25,7 +25,7 @@ use crate::inbound::{self, Inbound};
 use crate::loader::config::CreditsConfig;
 use crate::loader::host::{Options, Window};
 use crate::outbound::budget::Pace;
-use crate::outbound::{self, Accounts, Hands, InHand, Outbound, Requests};
+use crate::outbound::{self, Accounts, Hands, InHand, Outbound, Requests, Terms};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,8 +56,7 @@ pub struct Held {
     pub hold: Hold,
     pub accounts: Arc<Accounts>,
     pub in_hand: Arc<InHand>,
-    /// Figures of the plan at the time.
-    pub credits: CreditsConfig,
+    /// Of the plan at the time.
     pub attempts: u32,
 }
 
@@ -94,6 +93,11 @@ impl Owned {
             target,
             task: tokio::spawn(life.run(wanted, requests)),
         }
+    }
+
+    /// It ended, asked to or not.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// From now on it runs like this.
@@ -147,6 +151,7 @@ impl Life {
             });
             self.held.accounts.add(Arc::clone(&outbound));
             self.serve_all(wanted, requests, &kv, outbound).await;
+            self.held.accounts.remove(&self.face.account);
         }
         self.held.base.directory.remove(&self.face);
         self.face.leave();
@@ -172,20 +177,10 @@ impl Life {
 
     fn outbound(&self, wanted: &Wanted) -> Outbound {
         let Held { base, .. } = &self.held;
-        let part = &wanted.part;
-        let pace = |rate: &types::Rate| Pace {
-            per_s: rate.per_s,
-            burst: rate.burst,
-        };
-        let allowed = part
-            .native_calls
-            .iter()
-            .filter(|(_, is_allowed)| **is_allowed);
         Outbound::start(
             &base.outbound,
             outbound::Options {
                 account: self.face.account.clone(),
-                model: ModelMinor(wanted.adapter.as_ref().map_or(0, |it| it.model_minor())),
                 hold: self.held.hold.clone(),
                 epoch: self.held.epoch,
                 hands: Arc::clone(&self.face.hands),
@@ -195,18 +190,35 @@ impl Life {
                     face: Arc::clone(&self.face),
                     shard: self.held.shard,
                 }),
-                attempts_max: self.held.attempts,
-                native_calls: allowed
-                    .map(|(pattern, _)| pattern.as_str().into())
-                    .collect(),
-                rate: part.rate.as_ref().map(pace),
-                rates: part
-                    .rates
-                    .iter()
-                    .map(|(command, rate)| (command.as_str().into(), pace(rate)))
-                    .collect(),
+                terms: self.terms(wanted),
             },
         )
+    }
+
+    /// What the queue of commands takes without an interruption.
+    fn terms(&self, wanted: &Wanted) -> Terms {
+        let part = &wanted.part;
+        let pace = |rate: &types::Rate| Pace {
+            per_s: rate.per_s,
+            burst: rate.burst,
+        };
+        let allowed = part
+            .native_calls
+            .iter()
+            .filter(|(_, is_allowed)| **is_allowed);
+        Terms {
+            model: ModelMinor(wanted.adapter.as_ref().map_or(0, |it| it.model_minor())),
+            attempts_max: self.held.attempts,
+            native_calls: allowed
+                .map(|(pattern, _)| pattern.as_str().into())
+                .collect(),
+            rate: part.rate.as_ref().map(pace),
+            rates: part
+                .rates
+                .iter()
+                .map(|(command, rate)| (command.as_str().into(), pace(rate)))
+                .collect(),
+        }
     }
 
     /// Serves it as it is wanted, until it ends.
@@ -218,14 +230,14 @@ impl Life {
         outbound: Arc<Outbound>,
     ) {
         let asked = self.subscribe(&outbound).await;
-        let mut open = Some((asked, outbound));
+        let mut open = Some((asked, Arc::clone(&outbound)));
         let mut webhooks = webhooks::Subscription::start(&self.held.base, &self.face).await;
         loop {
             let adapter = wanted.adapter.clone().filter(|_| wanted.part.enabled);
             let next = match adapter {
                 Some(adapter) => {
                     let (supervised, next) =
-                        self.serve(&wanted, adapter, requests, kv, &open).await;
+                        self.serve(&wanted, adapter, requests, kv, &outbound).await;
                     let ending = match &next {
                         Next::Wanted(_) => IN_PEACE,
                         Next::End(ending) => *ending,
@@ -248,29 +260,26 @@ impl Life {
                     } else {
                         self.face.disabled();
                     }
-                    self.next(&wanted).await
+                    loop {
+                        tokio::select! {
+                            biased;
+                            next = self.next(&wanted, &outbound) => break next,
+                            // Handed over to an adapter that is gone since.
+                            Some(request) = requests.recv() => {
+                                self.face.hands.ended(request.tag, Ended::not_taken());
+                            }
+                        }
+                    }
                 }
             };
             match next {
                 Next::Wanted(new) => {
-                    self.warn_of_kept(&wanted, &new);
+                    outbound.adopt(self.terms(&new));
                     wanted = new;
                 }
                 Next::End(ending) => return self.close(open.take(), ending).await,
                 Next::Lost => return,
             }
-        }
-    }
-
-    /// The queue of commands outlives a change of configuration, and with it what it was made with.
-    fn warn_of_kept(&self, before: &Wanted, after: &Wanted) {
-        let of = |wanted: &Wanted| {
-            let part = &wanted.part;
-            (part.rate, part.rates.clone(), part.native_calls.clone())
-        };
-        if of(before) != of(after) {
-            let account = &self.face.account;
-            tracing::warn!(%account, "rate, rates and native_calls change when the account's shard is won next: drain it, or restart");
         }
     }
 
@@ -300,10 +309,7 @@ impl Life {
             asked.end().await;
         }
         self.held.accounts.remove(&self.face.account);
-        // Nobody else holds it now but a delivery on its way, which gives it up at once.
-        if let Some(outbound) = Arc::into_inner(outbound) {
-            outbound.end(ending.drain.unwrap_or_default()).await;
-        }
+        outbound.end(ending.drain.unwrap_or_default()).await;
     }
 
     /// Runs instances until something else is wanted.
@@ -313,13 +319,10 @@ impl Life {
         adapter: Arc<Adapter>,
         requests: mpsc::Receiver<Request>,
         kv: &Kv,
-        open: &Option<(Option<Requests>, Arc<Outbound>)>,
+        outbound: &Outbound,
     ) -> (Supervised, Next) {
-        let window = window(&self.held.credits, &adapter);
+        let window = window(&wanted.credits, &adapter);
         self.face.serve_with(Arc::clone(&adapter));
-        let echoes = open
-            .as_ref()
-            .map(|(_, outbound)| Arc::clone(outbound.echoes()));
         let inbound = Inbound::new(
             &self.held.base.inbound,
             inbound::Options {
@@ -330,7 +333,7 @@ impl Life {
                     types::Order::Relaxed => inbound::Order::Relaxed,
                 },
                 hold: self.held.hold.clone(),
-                surroundings: Arc::new(Known(echoes.unwrap_or_default())),
+                surroundings: Arc::new(Known(Arc::clone(outbound.echoes()))),
             },
         );
         let (intake, carrier) = inbound.split();
@@ -347,7 +350,7 @@ impl Life {
         loop {
             let anew = tokio::select! {
                 biased;
-                next = self.next(wanted) => return (supervised, next),
+                next = self.next(wanted, outbound) => return (supervised, next),
                 remedy = liveness.watch() => remedy == Remedy::Anew,
                 () = self.face.revived() => true,
             };
@@ -358,13 +361,14 @@ impl Life {
     }
 
     /// Returns when this is wanted no more. Cancel safe.
-    async fn next(&self, wanted: &Wanted) -> Next {
+    async fn next(&self, wanted: &Wanted, outbound: &Outbound) -> Next {
         let mut targets = self.targets.clone();
         loop {
             match targets.borrow_and_update().clone() {
                 Target::End(ending) => return Next::End(ending),
                 Target::Run(new) if !new.is_same(wanted) => return Next::Wanted(new),
-                Target::Run(_) => {}
+                // Perhaps with another pace.
+                Target::Run(new) => outbound.adopt(self.terms(&new)),
             }
             tokio::select! {
                 biased;

@@ -23,6 +23,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 const TAKE_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Between looks whether all accounts still run, and so the pause of one that was refused its fence.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The shard's task. Dropping it ends everything in it without a word.
 pub struct Holding {
@@ -147,6 +149,8 @@ impl Keeper {
                 Some(gone) = self.leaving.ends.next() => {
                     self.leaving.names.remove(&gone);
                 }
+                // An account that ended though it is wanted is begun anew.
+                () = sleep(LOOK_EVERY) => self.owned.retain(|_, owned| !owned.is_finished()),
                 taken = &mut commands => {
                     if let Err(error) = taken {
                         tracing::warn!(shard = self.shard.number(), "{error}");
@@ -204,7 +208,6 @@ impl Keeper {
                 hold: self.hold.clone(),
                 accounts: Arc::clone(accounts),
                 in_hand: Arc::clone(in_hand),
-                credits: plan.credits.clone(),
                 attempts: plan.attempts,
             };
             let owned = Owned::start(&held, Arc::clone(wanted));

@@ -1,7 +1,8 @@
 //! What this replica is to run: the configured accounts, each with its adapter and a print of all that it depends on.
 //!
 //! Two plans are compared by prints and files: an account that has the same of both keeps its connection. A print covers
-//! the account's own part and its secrets; secrets themselves are in none of it.
+//! the account's own part, but what its queue of commands takes at once, and its secrets; secrets themselves are in none
+//! of it.
 //!
 //! Not here: which of them are this replica's (`bus::shards`).
 
@@ -31,6 +32,7 @@ pub struct Wanted {
     pub adapter: Option<Arc<Adapter>>,
     /// Why the file that did so is out of use.
     pub barred: Option<String>,
+    pub credits: Arc<CreditsConfig>,
     adapter_part: Map<String, Value>,
     /// The whole configuration's.
     schema: Arc<Value>,
@@ -41,7 +43,6 @@ pub struct Wanted {
 pub struct Plan {
     pub accounts: BTreeMap<Account, Arc<Wanted>>,
     pub plugins: Plugins,
-    pub credits: CreditsConfig,
     /// How often a durable command is tried.
     pub attempts: u32,
 }
@@ -50,6 +51,7 @@ impl Plan {
     /// From a configuration without mistakes.
     pub fn new(loaded: &config::Loaded, plugins: Plugins) -> Self {
         let schema = Arc::new(loaded.schema.clone());
+        let credits = Arc::new(loaded.config.plugins.credits.clone());
         let mut accounts = BTreeMap::new();
         for (provider, aliases) in &loaded.config.accounts {
             for (alias, configured) in aliases {
@@ -64,18 +66,18 @@ impl Plan {
                     part: configured.bridge.clone(),
                     adapter,
                     barred,
+                    credits: Arc::clone(&credits),
                     adapter_part: configured.adapter.clone(),
                     schema: Arc::clone(&schema),
                     print: [0; 32],
                 };
-                wanted.print = wanted.print_now(&loaded.config.plugins.credits);
+                wanted.print = wanted.print_now();
                 accounts.insert(wanted.account.clone(), Arc::new(wanted));
             }
         }
         Self {
             accounts,
             plugins,
-            credits: loaded.config.plugins.credits.clone(),
             attempts: loaded.config.nats.commands.attempts,
         }
     }
@@ -93,7 +95,6 @@ impl Plan {
         });
         Self {
             accounts: accounts.collect(),
-            credits: self.credits.clone(),
             attempts: self.attempts,
             plugins,
         }
@@ -205,9 +206,10 @@ impl Wanted {
             .collect()
     }
 
-    fn print_now(&self, credits: &CreditsConfig) -> [u8; 32] {
+    fn print_now(&self) -> [u8; 32] {
         let mut print = Context::new(&SHA256);
-        let own = serde_json::json!([self.part, self.adapter_part, credits]);
+        let part = self.part.without_terms();
+        let own = serde_json::json!([part, self.adapter_part, *self.credits]);
         print.update(own.to_string().as_bytes());
         match self.secrets() {
             Ok(secrets) => {

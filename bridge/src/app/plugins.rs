@@ -267,6 +267,23 @@ impl Plugins {
         all.find(|barred| barred.loaded.provider == provider.as_str())
     }
 
+    /// Files that were chosen already.
+    pub(super) fn of(
+        files: &BTreeMap<&'static str, &'static Loaded>,
+        config: &PluginsConfig,
+    ) -> Self {
+        let mut plugins = Self::default();
+        for (name, loaded) in files {
+            let Ok(provider) = name.parse::<Provider>() else {
+                continue; // the descriptor's check has the same pattern
+            };
+            let own = config.providers.get(*name).cloned().unwrap_or_default();
+            let adapter = Adapter::new(loaded, &own, None);
+            plugins.adapters.insert(provider, adapter);
+        }
+        plugins
+    }
+
     /// For the configuration's check.
     pub fn schemas(&self) -> Vec<AdapterSchema> {
         let adapters = self.adapters.values();

@@ -45,6 +45,9 @@ pub enum KeysError {
     TooMuch,
     #[error("the bucket is full; raise nats.kv.max_mib")]
     Full,
+    /// Surely not written, and waiting does not mend it.
+    #[error("the bucket refuses the key: {0}")]
+    Refused(String),
     /// It may have been written; loading again tells.
     #[error("the bucket cannot be reached: {0}")]
     Unavailable(String),
@@ -224,7 +227,14 @@ impl AccountKeys {
         Ok(())
     }
 
-    /// A key whose TTL has passed is gone at the server; nobody tells, so whoever gave the TTL says so.
+    /// Those whose TTL has passed are gone at the server; nobody tells, so whoever gave the TTL says so.
+    pub fn forget_those(&mut self, is_gone: impl Fn(&Value) -> bool) {
+        let gone = self.keys.extract_if(.., |_, value| is_gone(value));
+        let freed: usize = gone.map(|(_, value)| value.bytes.len()).sum();
+        self.bytes -= freed;
+    }
+
+    /// The same of one.
     pub fn forget(&mut self, key: &str) {
         if let Some(value) = self.keys.remove(key) {
             self.bytes -= value.bytes.len();
@@ -312,6 +322,7 @@ fn failed(error: WriteError) -> KeysError {
     match error {
         WriteError::Conflict => KeysError::Fenced,
         WriteError::Full => KeysError::Full,
+        error if error.is_lasting() => KeysError::Refused(error.to_string()),
         WriteError::Unknown(error) => KeysError::Unavailable(error.to_string()),
         WriteError::Refused(error) => error.into(),
     }

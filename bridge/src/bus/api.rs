@@ -80,7 +80,7 @@ impl ApiError {
     /// Whether the same call may work in a moment: no answer, an election, an overload.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Ask(AskError::NotSent { .. }) => false,
+            Self::Ask(AskError::NotSent { .. } | AskError::Forbidden { .. }) => false,
             Self::Ask(_) => true,
             Self::Server { code, err_code, .. } => {
                 let lasting = [

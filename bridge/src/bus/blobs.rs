@@ -58,6 +58,7 @@ impl Blobs {
             stream: Target {
                 name: ObjectKind::ObjectStore.stream_of(&bucket).into(),
                 duplicate_window: DUPLICATE_WINDOW,
+                waits_for_permission: false,
             },
             bucket: bucket.into(),
         }

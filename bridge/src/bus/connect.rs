@@ -297,13 +297,12 @@ async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
         .map_err(|error| refused(&error, &url, settings))?;
     // Empty until here.
     let _ = itself.set(client.clone());
-    let replies =
-        Replies::start(client.clone())
-            .await
-            .map_err(|error| ConnectError::Unreachable {
-                url,
-                why: error.to_string(),
-            })?;
+    let replies = Replies::start(client.clone(), denials.subscribe())
+        .await
+        .map_err(|error| ConnectError::Unreachable {
+            url,
+            why: error.to_string(),
+        })?;
     Ok(Connection {
         client,
         api: Api::new(replies),

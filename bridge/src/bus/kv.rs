@@ -70,6 +70,13 @@ pub enum WriteError {
     Refused(ApiError),
 }
 
+impl WriteError {
+    /// Refused in a way that waiting does not mend.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Refused(error) if !error.is_transient())
+    }
+}
+
 impl Bucket {
     /// `name` as of `objects::Names`.
     pub fn new(connection: &Connection, name: &str) -> Self {

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod lease_figures;
 pub mod members;
 pub mod objects;
+pub mod patience;
 pub mod permissions;
 pub mod provision;
 mod pull;

@@ -3,10 +3,15 @@
 //! Not here: who has which role; the server's configuration says that.
 
 use super::objects::{Limits, Names, ObjectKind, Wanted, wanted};
+use super::replies::{AskError, Replies};
 use super::subjects::Subjects;
 use super::token::{Account, Root};
+use async_nats::Subject;
+use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,6 +35,8 @@ pub struct Allowed {
     answers: bool,
 }
 
+/// The server tells whoever asks what he may.
+const USER_INFO: &str = "$SYS.REQ.USER.INFO";
 const CONSUMER_CALLS: [&str; 4] = ["CREATE", "INFO", "DELETE", "MSG.NEXT"];
 
 /// Of a service, `account` and its durable `consumer`; without account, of all.
@@ -88,7 +95,7 @@ fn runtime(allowed: &mut Allowed, root: &Root, version: &str, names: &Names) {
         ["evt", "res", "state", "dlq", "raw", "hook", "req", "svc"]
             .map(|kind| format!("{version}.{kind}.>")),
     );
-    publish.extend(["$JS.API.INFO", "$JS.API.STREAM.NAMES"].map(str::to_owned));
+    publish.extend(["$JS.API.INFO", "$JS.API.STREAM.NAMES", USER_INFO].map(str::to_owned));
     publish.extend(
         streams(root)
             .iter()
@@ -184,7 +191,101 @@ fn app(allowed: &mut Allowed, version: &str, names: &Names, of: &str, consumer: 
         .extend(["res", "state", "cap"].map(|kind| format!("{version}.{kind}.{of}.>")));
 }
 
+/// What the server grants whoever is connected, as it says itself.
+#[derive(Debug, Default, Deserialize)]
+pub struct Granted {
+    /// None: everything.
+    publish: Option<Rules>,
+    subscribe: Option<Rules>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Rules {
+    #[serde(default)]
+    allow: Option<Vec<String>>,
+    #[serde(default)]
+    deny: Option<Vec<String>>,
+}
+
+impl Granted {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// It does not answer that.
+    pub async fn ask(replies: &Replies, within: Duration) -> Result<Self, AskError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            data: Option<User>,
+        }
+        #[derive(Deserialize)]
+        struct User {
+            permissions: Option<Granted>,
+        }
+        let answer = replies
+            .ask(Subject::from_static(USER_INFO), None, Bytes::new(), within)
+            .await?;
+        let answer: Option<Answer> = serde_json::from_slice(&answer.payload).ok();
+        let user = answer.and_then(|answer| answer.data);
+        Ok(user.and_then(|user| user.permissions).unwrap_or_default())
+    }
+}
+
+impl Rules {
+    fn grant(&self, subject: &str) -> bool {
+        // A rule of a subscription may name a queue group behind its subject.
+        let bare = |rule: &String| rule.split(' ').next().unwrap_or_default().to_owned();
+        let allow = self.allow.as_ref().filter(|allow| !allow.is_empty());
+        let is_allowed =
+            allow.is_none_or(|allow| allow.iter().any(|rule| covers(&bare(rule), subject)));
+        let mut deny = self.deny.iter().flatten();
+        is_allowed && !deny.any(|rule| meets(&bare(rule), subject))
+    }
+}
+
+/// Every subject of `other` is one of `rule`.
+fn covers(rule: &str, other: &str) -> bool {
+    let (mut rule, mut other) = (rule.split('.'), other.split('.'));
+    loop {
+        match (rule.next(), other.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Some subject is one of both.
+fn meets(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some("*"), Some(_)) | (Some(_), Some("*")) => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
 impl Allowed {
+    /// What of this is not granted, as the beginning of a sentence.
+    pub fn lacking(&self, granted: &Granted) -> Vec<String> {
+        let ways = [
+            ("publishing to", &self.publish, &granted.publish),
+            ("subscribing to", &self.subscribe, &granted.subscribe),
+        ];
+        let lacks = ways.into_iter().flat_map(|(doing, subjects, rules)| {
+            let forbidden = subjects
+                .iter()
+                .filter(move |subject| rules.as_ref().is_some_and(|rules| !rules.grant(subject)));
+            forbidden.map(move |subject| format!("{doing} {subject}"))
+        });
+        lacks.collect()
+    }
+
     pub fn document(&self) -> Value {
         let mut document = json!({
             "publish": { "allow": self.publish },
@@ -211,5 +312,58 @@ impl Allowed {
         }
         text.push('}');
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_covers_what_is_below_it() {
+        for (rule, other) in [
+            ("a.>", "a.b.>"),
+            ("a.*.c", "a.b.c"),
+            ("a.*.>", "a.*.c"),
+            (">", "a"),
+            ("a.b", "a.b"),
+        ] {
+            assert!(covers(rule, other), "{rule} {other}");
+        }
+        for (rule, other) in [
+            ("a.*", "a.>"),
+            ("a.b", "a.*"),
+            ("a.>", "a"),
+            ("a.*", "a.b.c"),
+            ("a.b.c", "a.b"),
+        ] {
+            assert!(!covers(rule, other), "{rule} {other}");
+        }
+        assert!(meets("a.*.c", "a.b.>") && meets("a.>", "*.b"));
+        assert!(!meets("a.b", "a.c.>") && !meets("a", "a.>"));
+    }
+
+    #[test]
+    fn what_a_role_lacks_is_named() {
+        let root: Root = "im".parse().unwrap();
+        let role = of(Role::Runtime, &root, "_INBOX_im-bridge", None, "app");
+        assert!(
+            role.lacking(&Granted::default()).is_empty(),
+            "no rules grant everything"
+        );
+        let mut granted: Granted = serde_json::from_value(role.document()).unwrap();
+        assert!(role.lacking(&granted).is_empty());
+        let publish = granted.publish.as_mut().unwrap();
+        publish.deny = Some(vec!["im.v1.evt.acme.>".to_owned()]);
+        let subscribe = granted.subscribe.as_mut().unwrap();
+        subscribe
+            .allow
+            .as_mut()
+            .unwrap()
+            .retain(|rule| rule != "$SRV.>");
+        assert_eq!(
+            role.lacking(&granted),
+            ["publishing to im.v1.evt.>", "subscribing to $SRV.>"]
+        );
     }
 }

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 
 /// Open questions of one connection. Each account asks for at most a few at a time; the rest waits in its lane.
@@ -27,6 +27,8 @@ pub enum AskError {
     Timeout { subject: String, within: Duration },
     #[error("the message to {subject} cannot be sent: {why}")]
     NotSent { subject: String, why: String },
+    #[error("the server forbids {subject}")]
+    Forbidden { subject: String },
     #[error("{ASKED_MAX} questions are open already")]
     TooMany,
 }
@@ -55,8 +57,17 @@ struct Open {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    waiting: HashMap<u64, oneshot::Sender<Message>>,
+    waiting: HashMap<u64, Question>,
 }
+
+#[derive(Debug)]
+struct Question {
+    subject: Subject,
+    answer: oneshot::Sender<Result<Message, Denied>>,
+}
+
+#[derive(Debug)]
+struct Denied;
 
 /// Ends with the last clone.
 #[derive(Debug)]
@@ -69,6 +80,25 @@ impl Drop for Reader {
 }
 
 impl Open {
+    fn answered(&self, inbox: &str, answer: Message) {
+        let number = token(inbox, &answer.subject);
+        let question = number.and_then(|number| self.lock().waiting.remove(&number));
+        if let Some(question) = question {
+            // Its asker may be gone: then the answer is of no use to anybody.
+            let _ = question.answer.send(Ok(answer));
+        }
+    }
+
+    fn denied(&self, words: &str) {
+        let mut table = self.lock();
+        let is_meant = |question: &Question| words.contains(&format!("\"{}\"", question.subject));
+        let denied = table.waiting.extract_if(|_, question| is_meant(question));
+        for (_, question) in denied {
+            // As above.
+            let _ = question.answer.send(Err(Denied));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,21 +117,26 @@ impl Drop for Asked<'_> {
 }
 
 impl Replies {
-    pub async fn start(client: Client) -> Result<Self, async_nats::SubscribeError> {
+    /// `denials`: what the server forbids, in its words. A publish that it forbids is never answered.
+    pub async fn start(
+        client: Client,
+        mut denials: broadcast::Receiver<String>,
+    ) -> Result<Self, async_nats::SubscribeError> {
         let inbox: Arc<str> = client.new_inbox().into();
         let mut answers = client.subscribe(format!("{inbox}.*")).await?;
         let open = Arc::new(Open::default());
         let reader = {
             let (open, inbox) = (Arc::clone(&open), Arc::clone(&inbox));
             tokio::spawn(async move {
-                while let Some(answer) = answers.next().await {
-                    let Some(number) = token(&inbox, &answer.subject) else {
-                        continue;
-                    };
-                    let waiting = open.lock().waiting.remove(&number);
-                    if let Some(asker) = waiting {
-                        // Its asker may be gone: then the answer is of no use to anybody.
-                        let _ = asker.send(answer);
+                loop {
+                    tokio::select! {
+                        biased;
+                        answer = answers.next() => match answer {
+                            Some(answer) => open.answered(&inbox, answer),
+                            None => return,
+                        },
+                        // One that is missed costs its asker the time it would wait anyway.
+                        Ok(words) = denials.recv() => open.denied(&words),
                     }
                 }
             })
@@ -122,7 +157,9 @@ impl Replies {
         payload: Bytes,
         within: Duration,
     ) -> Result<Message, AskError> {
-        let (asked, arrives) = self.question(ASKED_MAX).ok_or(AskError::TooMany)?;
+        let (asked, arrives) = self
+            .question(ASKED_MAX, subject.clone())
+            .ok_or(AskError::TooMany)?;
         let reply = format!("{}.{:x}", self.inbox, asked.number);
         let name = subject.clone();
         let exchange = async {
@@ -142,10 +179,16 @@ impl Replies {
                 subject: name.to_string(),
                 why: error.to_string(),
             })?;
-            arrives.await.map_err(|_| AskError::NotSent {
-                subject: name.to_string(),
-                why: "the connection was closed".to_owned(),
-            })
+            match arrives.await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(Denied)) => Err(AskError::Forbidden {
+                    subject: name.to_string(),
+                }),
+                Err(_) => Err(AskError::NotSent {
+                    subject: name.to_string(),
+                    why: "the connection was closed".to_owned(),
+                }),
+            }
         };
         let answer = tokio::time::timeout(within, exchange)
             .await
@@ -167,13 +210,13 @@ impl Replies {
     /// library's flush returns when the bytes have left.
     pub async fn caught_up(&self, within: Duration) -> Result<(), AskError> {
         let (asked, arrives) = self
-            .question(usize::MAX)
+            .question(usize::MAX, Subject::from_static("_"))
             .expect("nobody asks without a bound so often");
         // To the own inbox: it comes back after everything that was sent before it.
         let subject = format!("{}.{:x}", self.inbox, asked.number);
         let round_trip = async {
             let sent = self.client.publish(subject.clone(), Bytes::new()).await;
-            sent.is_ok() && arrives.await.is_ok()
+            sent.is_ok() && matches!(arrives.await, Ok(Ok(_)))
         };
         match tokio::time::timeout(within, round_trip).await {
             Ok(true) => Ok(()),
@@ -186,7 +229,11 @@ impl Replies {
     }
 
     /// A place in the table, given back when it is dropped; none: `most` are taken.
-    fn question(&self, most: usize) -> Option<(Asked<'_>, oneshot::Receiver<Message>)> {
+    fn question(
+        &self,
+        most: usize,
+        subject: Subject,
+    ) -> Option<(Asked<'_>, oneshot::Receiver<Result<Message, Denied>>)> {
         let (answer, arrives) = oneshot::channel();
         let mut table = self.open.lock();
         if table.waiting.len() >= most {
@@ -194,7 +241,7 @@ impl Replies {
         }
         let number = table.next;
         table.next += 1;
-        table.waiting.insert(number, answer);
+        table.waiting.insert(number, Question { subject, answer });
         let open = &self.open;
         Some((Asked { open, number }, arrives))
     }

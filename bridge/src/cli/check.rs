@@ -8,11 +8,15 @@ mod online;
 use super::failure::{Exit, Failure};
 use super::globals::{Full, Globals};
 use super::output::{Output, Talk};
+use super::parse;
+use crate::app;
 use crate::config::Loaded;
 use crate::config::problems::Problem;
 use crate::loader::nearest::hint;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::io;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 1 something is wrong (with --strict: or doubtful)")]
@@ -20,16 +24,38 @@ pub(super) struct Args {
     /// Also look at NATS: server, JetStream, objects, limits, clock.
     #[arg(long)]
     online: bool,
+    /// Also log every account in, and end its session. At some providers a login ends another session of the account:
+    /// not while a bridge runs.
+    #[arg(long)]
+    login: bool,
+    /// How long one login may take.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse::duration, requires = "login")]
+    timeout: Duration,
     /// What is doubtful counts as wrong.
     #[arg(long)]
     strict: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 enum Mark {
+    /// As it should be.
     Good,
+    /// A person should look.
     Doubtful,
+    /// It will not work.
     Wrong,
+}
+
+/// One finding, as `--json` has it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Line<'a> {
+    mark: Mark,
+    /// What it is about: `config`, `plugin`, `account`, `nats`, `stream`, …
+    subject: &'a str,
+    finding: &'a str,
+    /// Section in `docs/errors.md`; null where all is good.
+    code: Option<&'a str>,
 }
 
 /// What was found, line by line.
@@ -53,7 +79,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &mut Output) -> Result
     if let Ok(loaded) = &full.config {
         accounts(loaded, &full, &mut report)?;
         if args.online {
-            super::client::block_on(online::check(&loaded.config, &mut report))?;
+            super::client::block_on(online::check(&loaded.config, &full, &mut report))?;
+        }
+        if args.login {
+            super::client::block_on(logins(loaded, &full, args.timeout, &mut report))?;
         }
     }
     Ok(report.end()?)
@@ -84,15 +113,12 @@ impl Report<'_> {
             Mark::Wrong => "×",
         };
         if self.output.json {
-            let word = match mark {
-                Mark::Good => "good",
-                Mark::Doubtful => "doubtful",
-                Mark::Wrong => "wrong",
-            };
-            let code = (!code.is_empty()).then_some(code);
-            return self.output.item(
-                &json!({ "mark": word, "subject": subject, "finding": finding, "code": code }),
-            );
+            return self.output.item(&Line {
+                mark,
+                subject,
+                finding,
+                code: Some(code).filter(|code| !code.is_empty()),
+            });
         }
         if mark == Mark::Good && self.output.talk == Talk::Quiet {
             return Ok(());
@@ -211,6 +237,23 @@ fn accounts(loaded: &Loaded, full: &Full, report: &mut Report<'_>) -> io::Result
         }
         for alias in enabled {
             report.good("account", &format!("{provider}/{alias}"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn logins(
+    loaded: &Loaded,
+    full: &Full,
+    within: Duration,
+    report: &mut Report<'_>,
+) -> io::Result<()> {
+    for tried in app::login::try_all(loaded, &full.plugins, within).await {
+        let account = &tried.account;
+        match tried.outcome {
+            Ok(Some(own)) => report.good("login", &format!("{account} as {own}"))?,
+            Ok(None) => report.good("login", account)?,
+            Err((code, text)) => report.wrong("login", &format!("{account}: {text}"), &code)?,
         }
     }
     Ok(())

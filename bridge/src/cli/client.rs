@@ -131,8 +131,8 @@ impl Client {
         let mut denials = self.connection.denials();
         tokio::select! {
             biased;
-            done = doing => Ok(done),
             Ok(words) = denials.recv() => Err(forbidden(&words)),
+            done = doing => Ok(done),
         }
     }
 

@@ -5,6 +5,9 @@
 mod diff;
 mod key;
 
+pub(super) use diff::Diff;
+pub(super) use key::Explained;
+
 use super::failure::{Exit, Failure};
 use super::globals::{Full, Globals};
 use super::output::Output;

@@ -4,7 +4,7 @@
 //! that the stream takes it, and its command or event id guards against doing it twice. Only what was stored again is
 //! removed here.
 
-mod letter;
+pub(super) mod letter;
 
 use super::client::{self, Client};
 use super::failure::{Exit, Failure};
@@ -15,6 +15,8 @@ use crate::bus::Account;
 use crate::bus::api::{Stored, Which};
 use crate::bus::objects::ObjectKind;
 use letter::{Letter, Resent};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
@@ -153,6 +155,28 @@ pub(super) fn run(
     })
 }
 
+/// What `drop` prints with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Dropped {
+    /// Numbers of the letters.
+    dropped: Vec<u64>,
+}
+
+/// What became of one letter, as `resend` says with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Sent {
+    number: u64,
+    /// Where it was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    /// The stream had it already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+    /// Why it was not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
 struct How<'a> {
     to: Option<&'a str>,
     pause: Duration,
@@ -219,7 +243,12 @@ impl Letters<'_> {
                         "sent"
                     };
                     if output.json {
-                        output.item(&json!({ "number": number, "subject": subject, "duplicate": is_duplicate }))?;
+                        output.item(&Sent {
+                            number,
+                            subject: Some(subject),
+                            duplicate: Some(is_duplicate),
+                            refused: None,
+                        })?;
                     } else {
                         output.line(format!("{number}  {how}  {subject}"))?;
                     }
@@ -227,7 +256,12 @@ impl Letters<'_> {
                 Resent::Refused(why) => {
                     refused += 1;
                     if output.json {
-                        output.item(&json!({ "number": number, "refused": why }))?;
+                        output.item(&Sent {
+                            number,
+                            subject: None,
+                            duplicate: None,
+                            refused: Some(why),
+                        })?;
                     } else {
                         output.line(format!("{number}  not sent: {why}"))?;
                     }
@@ -257,7 +291,7 @@ impl Letters<'_> {
             self.delete(number).await?;
         }
         if output.json {
-            output.document(&json!({ "dropped": numbers }))?;
+            output.document(&Dropped { dropped: numbers })?;
         } else {
             output.remark(format!("{} dropped", numbers.len()))?;
         }

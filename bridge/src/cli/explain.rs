@@ -3,6 +3,8 @@
 use super::output::Output;
 use super::{Exit, usage_error};
 use crate::loader::nearest::hint;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::io;
 
 const ERRORS: &str = include_str!("../../../docs/errors.md");
@@ -11,6 +13,14 @@ const ERRORS: &str = include_str!("../../../docs/errors.md");
 pub(super) struct Args {
     /// The word in brackets: `plugin_not_elf` of `error[plugin_not_elf]: …`.
     code: String,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Section<'a> {
+    code: &'a str,
+    /// Markdown: the cause, then what to do.
+    text: &'a str,
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> io::Result<Exit> {
@@ -24,7 +34,10 @@ pub(super) fn run(args: &Args, output: &mut Output) -> io::Result<Exit> {
         usage_error(format!("no error has the code `{}`; {hint}", args.code));
     };
     if output.json {
-        output.document(&serde_json::json!({ "code": args.code, "text": text }))?;
+        output.document(&Section {
+            code: &args.code,
+            text,
+        })?;
     } else {
         output.line(format!("{}\n\n{text}", args.code))?;
     }

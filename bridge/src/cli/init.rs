@@ -7,6 +7,8 @@ mod text;
 use super::failure::{Exit, Failure};
 use super::globals::{Full, Globals};
 use super::output::Output;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -71,12 +73,19 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &mut Output) -> Result
         Err(failure) => return Err(failure),
     }
     if output.json {
-        output.document(&json!({ "written": written }))?;
+        output.document(&Written { written })?;
     } else {
         output.line(written.join("\n"))?;
     }
     output.remark("next: im-bridge check")?;
     Ok(Exit::Done)
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Written {
+    /// Files, in this folder.
+    written: Vec<&'static str>,
 }
 
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {

@@ -24,6 +24,7 @@ mod parse;
 pub mod plugin;
 mod probe;
 pub mod run;
+pub mod schemas;
 mod send;
 mod status;
 mod streams;

@@ -3,6 +3,7 @@
 //! Not here: what the words are.
 
 use crate::config::Mistaken;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
@@ -46,6 +47,23 @@ pub struct Told {
     pub code: &'static str,
     /// The whole sentence.
     pub message: String,
+}
+
+/// An error on standard error with `--json`, a line each.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Error<'a> {
+    /// Section in `docs/errors.md`.
+    code: &'a str,
+    /// The whole sentence.
+    message: &'a str,
+    /// The key in the configuration; empty: it is about none.
+    path: &'a str,
+    /// Where that is written.
+    file: Option<&'a str>,
+    line: Option<usize>,
+    column: Option<usize>,
+    /// The command that says more.
+    help: &'a str,
 }
 
 impl Output {
@@ -111,10 +129,16 @@ impl Output {
     pub fn error(&mut self, code: &str, text: &str) -> io::Result<()> {
         if self.json {
             let help = format!("im-bridge explain {code}");
-            let told = serde_json::json!({
-                "code": code, "message": text, "path": "", "file": null, "line": null, "column": null, "help": help,
-            });
-            return self.aside(&told.to_string());
+            let told = Error {
+                code,
+                message: text,
+                path: "",
+                file: None,
+                line: None,
+                column: None,
+                help: &help,
+            };
+            return self.aside(&serde_json::to_string(&told)?);
         }
         let (loud, plain) = if self.is_colored {
             ("\x1b[1;31m", "\x1b[0m")

@@ -1,10 +1,15 @@
-//! `im-bridge probe`: asks the admin port of this configuration, for containers without an HTTP client.
+//! `im-bridge probe`: asks the admin port of this configuration, for containers without an HTTP client, and the whole way.
+
+pub(super) mod roundtrip;
 
 use super::client;
 use super::failure::{Exit, Failure};
 use super::globals::Globals;
 use super::output::Output;
-use serde_json::json;
+use super::parse;
+use crate::bus::Account;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -15,17 +20,45 @@ const WITHIN: Duration = Duration::from_millis(1_500);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").args(["live", "ready", "roundtrip"]).required(true))]
+#[command(after_help = "\
+Examples:
+  im-bridge probe --ready
+  im-bridge probe --roundtrip --account sim/demo
+
+Exit codes: 1 not so, 3 nobody answers, 4 the message did not come back in time")]
 pub(super) struct Args {
     /// Whether the process moves.
-    #[arg(long, conflicts_with = "ready", required_unless_present = "ready")]
+    #[arg(long)]
     live: bool,
     /// Whether it can work.
     #[arg(long)]
     ready: bool,
+    /// Whether it answers over NATS, too; with --account, also a message to it and the event that it comes back as.
+    #[arg(long)]
+    roundtrip: bool,
+    /// Send a test message through this account, as <provider>/<account>.
+    #[arg(long, value_parser = parse::account, requires = "roundtrip")]
+    account: Option<Account>,
+    /// Send it to this channel. Default: the first that the account lists.
+    #[arg(long, value_name = "ID", requires = "account")]
+    channel: Option<String>,
+    /// How long the message may take.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse::duration, requires = "account")]
+    timeout: Duration,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &mut Output) -> Result<Exit, Failure> {
     let config = client::configuration(globals, output)?;
+    if args.roundtrip {
+        let way = roundtrip::Way {
+            config: &config,
+            account: args.account.as_ref(),
+            channel: args.channel.as_deref(),
+            within: args.timeout,
+        };
+        return roundtrip::run(&way, output);
+    }
     let path = if args.live { "/livez" } else { "/readyz" };
     let address = reachable(
         config
@@ -34,20 +67,27 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &mut Output) -> Result
             .parse()
             .expect("the configuration was validated"),
     );
-    let answer = get(address, &format!("{path}?verbose")).map_err(|error| {
-        let text = format!(
-            "no bridge answered on http://{address}{path}: {error}; is im-bridge run running there?"
-        );
-        Failure::new(Exit::Unreachable, "bridge_silent", text)
-    })?;
+    let answer =
+        get(address, &format!("{path}?verbose")).map_err(|error| silent(address, path, &error))?;
     let is_ok = answer.status == 200;
     let text = answer.body.trim_end();
     if output.json {
-        output.document(&json!({ "ok": is_ok, "status": answer.status, "text": text }))?;
+        output.document(&Answered {
+            ok: is_ok,
+            status: answer.status,
+            text,
+        })?;
     } else {
         output.line(text)?;
     }
     Ok(if is_ok { Exit::Done } else { Exit::No })
+}
+
+fn silent(address: SocketAddr, path: &str, error: &io::Error) -> Failure {
+    let text = format!(
+        "no bridge answered on http://{address}{path}: {error}; is im-bridge run running there?"
+    );
+    Failure::new(Exit::Unreachable, "bridge_silent", text)
 }
 
 /// Whoever listens everywhere is reached here.
@@ -60,6 +100,16 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         _ => {}
     }
     address
+}
+
+/// What `--live` and `--ready` print with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Answered<'a> {
+    ok: bool,
+    /// Of HTTP.
+    status: u16,
+    /// A line per check.
+    text: &'a str,
 }
 
 struct Answer {

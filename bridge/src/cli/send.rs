@@ -16,7 +16,8 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use im_bridge_sdk::model::{Command, Effect, Options, Time};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,16 @@ struct Written {
     options: Map<String, Value>,
     #[serde(default)]
     idempotency_key: Option<String>,
+}
+
+/// What `--wait 0` prints with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Stored<'a> {
+    /// Of the command.
+    id: &'a str,
+    idempotency_key: &'a str,
+    /// The server's word: stream and sequence.
+    stored: Value,
 }
 
 struct Prepared {
@@ -261,9 +272,11 @@ async fn durable(
     ))?;
     if args.wait.is_zero() {
         if output.json {
-            output.document(
-                &json!({ "id": prepared.id, "idempotency_key": prepared.key, "stored": stored }),
-            )?;
+            output.document(&Stored {
+                id: &prepared.id,
+                idempotency_key: &prepared.key,
+                stored,
+            })?;
         } else {
             output.line(format!(
                 "stored  {}  key {}",

@@ -7,9 +7,11 @@ use super::output::Output;
 use super::parse;
 use crate::app;
 use crate::bus::permissions::{self, Role};
-use crate::bus::provision::{self, Action, Meaning, Plan};
+use crate::bus::provision::{self, Action, Meaning, Plan, Step};
 use crate::bus::{Account, Bus};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use std::io;
 use std::time::Duration;
 
@@ -120,42 +122,60 @@ fn print(plan: &Plan, output: &mut Output) -> io::Result<()> {
     Ok(())
 }
 
-fn document(plan: &Plan) -> Value {
-    let objects: Vec<Value> = plan
-        .steps
-        .iter()
-        .map(|step| {
-            let differences: Vec<Value> = plan
-                .differences
-                .iter()
-                .filter(|one| one.name == step.wanted.name && one.kind == step.wanted.kind)
-                .map(|one| {
-                    let difference = &one.difference;
-                    let meaning = match difference.meaning {
-                        Meaning::Narrower => "narrower",
-                        Meaning::Wider => "wider",
-                        Meaning::Other => "other",
-                    };
-                    json!({
-                        "field": difference.field,
-                        "actual": difference.actual,
-                        "wanted": difference.wanted,
-                        "meaning": meaning,
-                    })
-                })
-                .collect();
-            let action = match step.action {
+/// What `plan` and `apply` print with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Objects {
+    objects: Vec<Object>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Object {
+    /// `stream`, `bucket` or `object store`.
+    kind: &'static str,
+    name: String,
+    /// `make`, `widen` or `keep`.
+    action: &'static str,
+    differences: Vec<Difference>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Difference {
+    /// Of the server's configuration.
+    field: String,
+    actual: Value,
+    wanted: Value,
+    /// What is there is `narrower` (and is widened), `wider` (and stays), or `other` (and a person decides).
+    meaning: &'static str,
+}
+
+fn document(plan: &Plan) -> Objects {
+    let object = |step: &Step| {
+        let (kind, name) = (step.wanted.kind, &step.wanted.name);
+        let differences = plan.differences.iter();
+        Object {
+            kind: kind.as_str(),
+            name: name.clone(),
+            action: match step.action {
                 Action::Make => "make",
                 Action::Widen(_) => "widen",
                 Action::Keep => "keep",
-            };
-            json!({
-                "kind": step.wanted.kind.as_str(),
-                "name": step.wanted.name,
-                "action": action,
-                "differences": differences,
-            })
-        })
-        .collect();
-    json!({ "objects": objects })
+            },
+            differences: differences
+                .filter(|one| one.name == *name && one.kind == kind)
+                .map(|one| Difference {
+                    field: one.difference.field.clone(),
+                    actual: one.difference.actual.clone(),
+                    wanted: one.difference.wanted.clone(),
+                    meaning: match one.difference.meaning {
+                        Meaning::Narrower => "narrower",
+                        Meaning::Wider => "wider",
+                        Meaning::Other => "other",
+                    },
+                })
+                .collect(),
+        }
+    };
+    Objects {
+        objects: plan.steps.iter().map(object).collect(),
+    }
 }

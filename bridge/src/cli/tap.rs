@@ -16,7 +16,9 @@ use async_nats::{Message, Subject};
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use im_bridge_sdk::model::Time;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use std::io;
 use std::time::Duration;
 
@@ -48,12 +50,22 @@ pub(super) struct Args {
 }
 
 /// What a message is to a reader.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 enum Way {
     Event,
     Command,
     Result,
     Raw,
+}
+
+/// One message, as `--json` has it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Heard<'a> {
+    what: Way,
+    subject: &'a str,
+    /// The envelope; a text, if it is no JSON.
+    body: Value,
 }
 
 impl Way {
@@ -64,15 +76,6 @@ impl Way {
             Some("res") => Self::Result,
             Some("raw") => Self::Raw,
             _ => Self::Event,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Command => "command",
-            Self::Result => "result",
-            Self::Raw => "raw",
         }
     }
 
@@ -166,8 +169,11 @@ impl Tap<'_> {
         self.told += 1;
         if self.output.json {
             let subject = message.subject.as_str();
-            self.output
-                .item(&json!({ "what": way.name(), "subject": subject, "body": body }))?;
+            self.output.item(&Heard {
+                what: way,
+                subject,
+                body,
+            })?;
         } else {
             self.output.line(line(way, &message.subject, &body))?;
         }

@@ -353,6 +353,19 @@ pub struct BridgePart {
     pub native_calls: BTreeMap<String, bool>,
 }
 
+impl BridgePart {
+    /// What an instance depends on: without the pace and the permissions of commands, which are taken over as they come.
+    #[must_use]
+    pub fn without_terms(&self) -> Self {
+        Self {
+            rate: None,
+            rates: BTreeMap::new(),
+            native_calls: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for BridgePart {
     fn default() -> Self {
         Self {

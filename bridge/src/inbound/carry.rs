@@ -8,7 +8,7 @@ use super::route::{Published, Route};
 use crate::bus::ack::Refusal;
 use crate::bus::blobs::BlobError;
 use crate::bus::{Acked, Headers, Outgoing};
-use crate::dead_letter::{Body, Letter};
+use crate::dead_letter::{Body, Letter, Put};
 use crate::envelope::{DATA_BYTES_MAX, Data, EnvelopeError, EventAttributes};
 use crate::loader::host::{InboundEvent, Misbehaviour};
 use crate::telemetry::{EventFacts, EventSpan, TraceContext, context};
@@ -326,12 +326,14 @@ impl Held {
             headers: headers(&span.context()),
             body,
         };
-        let is_stored = owner.gateway.dead_letters.put(letter, &owner.hold).await;
-        span.buried(&owner.gateway.subjects, error, is_stored);
-        if !is_stored {
-            return Outcome::RETRY;
+        let put = owner.gateway.dead_letters.put(letter, &owner.hold).await;
+        span.buried(&owner.gateway.subjects, error, put == Put::Stored);
+        match put {
+            Put::Stored => owner.figures.dead_letter(error.class),
+            // Nobody ever takes it, and what comes after it must not wait for that.
+            Put::Refused => drop(owner.figures.lost.fetch_add(1, Ordering::Relaxed)),
+            Put::Lost => return Outcome::RETRY,
         }
-        owner.figures.dead_letter(error.class);
         Outcome::REJECTED
     }
 

@@ -32,6 +32,8 @@ impl Gateway {
             events: Target {
                 name: Names::new(bus.subjects.root()).events().into(),
                 duplicate_window: limits.events_duplicate_window,
+                // Its provider is not read on meanwhile.
+                waits_for_permission: true,
             },
             subjects: bus.subjects.clone(),
             telemetry: telemetry.clone(),

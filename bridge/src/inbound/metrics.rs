@@ -41,6 +41,8 @@ pub struct ProviderFigures {
     pub event_bytes: AtomicU64,
     /// `dead_letters_total` with source `event`, by class.
     dead_letters: Mutex<BTreeMap<&'static str, u64>>,
+    /// `writes_given_up_total` of events: what not even the dead letters take.
+    pub lost: AtomicU64,
 }
 
 impl ProviderFigures {

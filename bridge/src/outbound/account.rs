@@ -21,11 +21,10 @@ use tokio::task::JoinHandle;
 
 /// Arrivals on their way to the account's task, which only takes them.
 const ARRIVALS_MAX: usize = 512;
+
 /// What an account's commands need.
 pub struct Options {
     pub account: Account,
-    /// The adapter's version of the event model.
-    pub model: ModelMinor,
     /// The lease of the account's shard, and its epoch.
     pub hold: Hold,
     pub epoch: u64,
@@ -33,6 +32,14 @@ pub struct Options {
     /// Of the shard.
     pub in_hand: Arc<InHand>,
     pub core: Arc<dyn Core>,
+    pub terms: Terms,
+}
+
+/// What may change while the account is held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// The adapter's version of the event model.
+    pub model: ModelMinor,
     /// How often a durable command is tried.
     pub attempts_max: u32,
     /// Patterns of methods that `native.call` may reach.
@@ -54,6 +61,7 @@ pub(super) enum Arrival {
 pub struct Outbound {
     pub(super) arrivals: mpsc::Sender<Arrival>,
     pub(super) desk: Arc<Desk>,
+    terms: watch::Sender<Arc<Terms>>,
     ending: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -69,12 +77,12 @@ impl Outbound {
     pub fn start(gateway: &Arc<Gateway>, options: Options) -> Self {
         let (arrivals, arriving) = mpsc::channel(ARRIVALS_MAX);
         let ending = watch::Sender::new(false);
+        let terms = watch::Sender::new(Arc::new(options.terms));
         let desk = Arc::new(Desk {
             figures: gateway.figures().provider(&options.account.provider),
             labels: gateway.telemetry.account(&options.account),
             gateway: Arc::clone(gateway),
             account: options.account,
-            model: options.model,
             hold: options.hold,
             epoch: options.epoch,
             hands: options.hands,
@@ -82,19 +90,14 @@ impl Outbound {
             core: options.core,
             account_figures: Arc::default(),
             echoes: Arc::default(),
-            attempts_max: options.attempts_max,
-            native_calls: options.native_calls,
+            terms: terms.subscribe(),
             keys: Mutex::default(),
         });
-        let queue = Queue::new(
-            Arc::clone(&desk),
-            (options.rate, options.rates),
-            arriving,
-            ending.subscribe(),
-        );
+        let queue = Queue::new(Arc::clone(&desk), arriving, ending.subscribe());
         Self {
             arrivals,
             desk,
+            terms,
             ending,
             task: tokio::spawn(queue.run()),
         }
@@ -102,6 +105,17 @@ impl Outbound {
 
     pub fn account(&self) -> &Account {
         &self.desk.account
+    }
+
+    /// From now on; also for what waits already.
+    pub fn adopt(&self, terms: Terms) {
+        self.terms.send_if_modified(|before| {
+            let is_new = **before != terms;
+            if is_new {
+                *before = Arc::new(terms);
+            }
+            is_new
+        });
     }
 
     /// Gauges of this account.

@@ -6,15 +6,17 @@
 //! Not here: what the end is (`flow`), what a result looks like (`result`).
 
 use super::desk::Desk;
+use super::gateway::Found;
 use super::hands::Late;
-use super::ledger::{Held, Stored};
+use super::ledger::{Held, Kept, Stored};
+use super::metrics::GivenUp;
 use super::result::Reply;
 use super::work::{Origin, What, Work};
 use crate::bus::Headers;
 use crate::bus::api::header;
 use crate::bus::blobs::BlobError;
 use crate::bus::clock::unix_ms;
-use crate::dead_letter::{Body, Letter};
+use crate::dead_letter::{Body, Letter, Put};
 use crate::envelope::DATA_BYTES_MAX;
 use crate::telemetry::PublishEnd;
 use async_nats::HeaderMap;
@@ -180,11 +182,12 @@ impl Desk {
         reply
     }
 
+    /// False: the lease was lost first.
     async fn keep(&self, work: &Work, verdict: &mut Verdict) -> bool {
         let ledger = &self.gateway.ledger;
         let stored = verdict.stored();
-        match &verdict.keep {
-            Keep::Nothing => true,
+        let kept = match &verdict.keep {
+            Keep::Nothing => Kept::Yes,
             Keep::Done { held, native_id } => {
                 let native_id = native_id.as_deref();
                 ledger
@@ -194,14 +197,19 @@ impl Desk {
             Keep::Unknown(held) => {
                 let is_new = held.earlier().is_none();
                 let kept = ledger.unknown(held, stored, &self.hold).await;
-                self.unresolved(i64::from(kept && is_new));
+                self.unresolved(i64::from(kept == Kept::Yes && is_new));
                 kept
             }
             Keep::Released(held) => {
                 let last = work.sequence().map(|sequence| (sequence, stored));
                 ledger.release(held, last, &self.hold).await
             }
+        };
+        if kept == Kept::Refused {
+            // What is told all the same is true; whoever comes with this key later finds it unresolved.
+            self.figures.given_up(GivenUp::Ledger);
         }
+        kept != Kept::Lost
     }
 
     /// Puts a durable command into the dead letters, as it was.
@@ -209,9 +217,11 @@ impl Desk {
         let (Some(sequence), Some(error)) = (work.sequence(), &verdict.error) else {
             return true;
         };
-        // Gone from its stream: somebody deleted it, and there is nothing to keep.
-        let Some(original) = self.gateway.read(sequence, &self.hold).await else {
-            return self.hold.is_held();
+        let original = match self.gateway.read(sequence, &self.hold).await {
+            Found::Stored(original) => original,
+            // There is nothing to keep.
+            Found::Gone => return true,
+            Found::Lost => return false,
         };
         let account = &self.account;
         let kind = &work.kind;
@@ -242,21 +252,23 @@ impl Desk {
             body: Body::Message(original.payload),
         };
         let burying = self.burying(work);
-        let is_stored = self.gateway.dead_letters.put(letter, &self.hold).await;
+        let put = self.gateway.dead_letters.put(letter, &self.hold).await;
         if let Some(burying) = burying {
-            burying.finish(&match is_stored {
-                true => PublishEnd::Stored {
+            burying.finish(&match put {
+                Put::Stored => PublishEnd::Stored {
                     message_id: id.as_str(),
                     body_bytes: original_bytes,
                     stored: None,
                 },
-                false => PublishEnd::Failed("not_stored"),
+                Put::Lost | Put::Refused => PublishEnd::Failed("not_stored"),
             });
         }
-        if is_stored {
-            self.figures.dead_letter(error.class);
+        match put {
+            Put::Stored => self.figures.dead_letter(error.class),
+            Put::Refused => self.figures.given_up(GivenUp::DeadLetter),
+            Put::Lost => return false,
         }
-        is_stored
+        true
     }
 
     fn count(&self, work: &Work, verdict: &Verdict) {

@@ -5,6 +5,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// An adapter may say any number, also zero: no time at all passes beyond this before it is looked at again.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// So many per second, after a burst.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Pace {
@@ -23,14 +26,15 @@ impl Bucket {
     fn new(pace: Pace, now: Instant) -> Self {
         Self {
             pace,
-            tokens: f64::from(pace.burst),
+            tokens: f64::from(pace.burst.max(1)),
             filled_at: now,
         }
     }
 
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.pace.per_s).min(f64::from(self.pace.burst));
+        self.tokens =
+            (self.tokens + elapsed * self.pace.per_s).min(f64::from(self.pace.burst.max(1)));
         self.filled_at = now;
     }
 
@@ -39,8 +43,9 @@ impl Bucket {
         if self.tokens >= 1.0 {
             return Duration::ZERO;
         }
+        let wait = Duration::try_from_secs_f64((1.0 - self.tokens) / self.pace.per_s);
         // A tick late rather than early: a caller that comes back at the hint finds the token.
-        Duration::from_secs_f64((1.0 - self.tokens) / self.pace.per_s) + Duration::from_millis(1)
+        wait.unwrap_or(WAIT_MAX).min(WAIT_MAX) + Duration::from_millis(1)
     }
 }
 
@@ -52,28 +57,14 @@ pub struct Wait {
     pub is_account: bool,
 }
 
-/// The budget of one account.
-#[derive(Debug)]
+/// The budget of one account; without a pace at first.
+#[derive(Debug, Default)]
 pub struct Budget {
     all: Option<Bucket>,
     by_command: HashMap<Box<str>, Bucket>,
 }
 
 impl Budget {
-    pub fn new(
-        all: Option<Pace>,
-        by_command: impl IntoIterator<Item = (Box<str>, Pace)>,
-        now: Instant,
-    ) -> Self {
-        Self {
-            all: all.map(|pace| Bucket::new(pace, now)),
-            by_command: by_command
-                .into_iter()
-                .map(|(name, pace)| (name, Bucket::new(pace, now)))
-                .collect(),
-        }
-    }
-
     /// Takes other paces; a bucket whose pace stays keeps what it has.
     pub fn set(&mut self, all: Option<Pace>, by_command: &[(Box<str>, Pace)], now: Instant) {
         let fits = |bucket: &Bucket, pace: Pace| bucket.pace == pace;
@@ -127,10 +118,16 @@ mod tests {
         burst: 3,
     };
 
+    fn budget(all: Option<Pace>, by_command: &[(Box<str>, Pace)], now: Instant) -> Budget {
+        let mut budget = Budget::default();
+        budget.set(all, by_command, now);
+        budget
+    }
+
     #[test]
     fn a_burst_goes_at_once_and_then_the_pace_holds() {
         let start = Instant::now();
-        let mut budget = Budget::new(Some(SLOW), [], start);
+        let mut budget = budget(Some(SLOW), &[], start);
         for _ in 0..3 {
             assert!(budget.take("message.send", start).is_ok());
         }
@@ -154,7 +151,7 @@ mod tests {
             per_s: 1.0,
             burst: 1,
         };
-        let mut budget = Budget::new(Some(SLOW), [("message.recall".into(), own)], start);
+        let mut budget = budget(Some(SLOW), &[("message.recall".into(), own)], start);
         assert!(budget.take("message.recall", start).is_ok());
         assert!(!budget.take("message.recall", start).unwrap_err().is_account);
         assert!(budget.take("message.send", start).is_ok());
@@ -168,7 +165,21 @@ mod tests {
     #[test]
     fn without_a_pace_nothing_waits() {
         let start = Instant::now();
-        let mut budget = Budget::new(None, [], start);
+        let mut budget = Budget::default();
         assert!((0..10_000).all(|_| budget.take("message.send", start).is_ok()));
+    }
+
+    #[test]
+    fn a_pace_of_nonsense_is_waited_for_and_breaks_nothing() {
+        let start = Instant::now();
+        for per_s in [0.0, -1.0, f64::MIN_POSITIVE] {
+            let mut budget = budget(Some(Pace { per_s, burst: 0 }), &[], start);
+            assert!(
+                budget.take("message.send", start).is_ok(),
+                "one goes always"
+            );
+            let wait = budget.take("message.send", start).unwrap_err().after;
+            assert!(wait <= WAIT_MAX + Duration::from_millis(1), "{per_s}");
+        }
     }
 }

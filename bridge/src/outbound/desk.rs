@@ -1,5 +1,6 @@
 //! What the commands of one account share while its shard is held: the account itself, its adapter, and the way out.
 
+use super::account::Terms;
 use super::gateway::Gateway;
 use super::hands::Hands;
 use super::in_hand::InHand;
@@ -7,12 +8,12 @@ use super::metrics::{AccountFigures, ProviderFigures};
 use super::requests::Core;
 use super::work::Work;
 use crate::bus::{Account, Hold};
-use crate::envelope::ModelMinor;
 use crate::telemetry::AccountLabels;
 use im_bridge_sdk::model::Capabilities;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// Commands whose echo may still come, per account.
 const ECHOES_MAX: usize = 4_096;
@@ -20,7 +21,6 @@ const ECHOES_MAX: usize = 4_096;
 pub(super) struct Desk {
     pub gateway: Arc<Gateway>,
     pub account: Account,
-    pub model: ModelMinor,
     pub hold: Hold,
     pub epoch: u64,
     pub hands: Arc<Hands>,
@@ -30,15 +30,16 @@ pub(super) struct Desk {
     pub labels: Arc<AccountLabels>,
     pub account_figures: Arc<AccountFigures>,
     pub echoes: Arc<Echoes>,
-    /// How often a durable command is tried.
-    pub attempts_max: u32,
-    /// Patterns of methods that `native.call` may reach.
-    pub native_calls: Vec<Box<str>>,
+    pub terms: watch::Receiver<Arc<Terms>>,
     /// Client references that are being worked on: from a command's turn until the ledger has its end.
     pub keys: Mutex<HashSet<String>>,
 }
 
 impl Desk {
+    pub(super) fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
     pub(super) fn capabilities(&self) -> Option<Arc<Capabilities>> {
         self.hands.view().capabilities
     }

@@ -11,7 +11,7 @@ use super::answer::{Keep, Verdict};
 use super::check;
 use super::desk::{Desk, Sent};
 use super::hands::Handed;
-use super::ledger::{Claim, Held, LedgerError};
+use super::ledger::{Claim, Held, Kept, LedgerError};
 use super::metrics::Hit;
 use super::outcome::Outcome;
 use super::retry::{Again, PAUSE_FIRST, pause};
@@ -98,6 +98,7 @@ impl Desk {
         if command == Command::NativeCall {
             let method = work.data.params["method"].as_str().unwrap_or_default();
             if !self
+                .terms()
                 .native_calls
                 .iter()
                 .any(|pattern| matches(pattern, method))
@@ -227,8 +228,9 @@ impl Desk {
                     && let Some(again) = self.retry(work, &error)
                 {
                     return match self.gateway.ledger.release(&held, None, &self.hold).await {
-                        true => Act::Again(again),
-                        false => Act::Abandoned,
+                        // Not released it is still this try's own.
+                        Kept::Yes | Kept::Refused => Act::Again(again),
+                        Kept::Lost => Act::Abandoned,
                     };
                 }
                 self.ended(work, held, Outcome::Failure { error, result })

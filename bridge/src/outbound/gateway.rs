@@ -25,6 +25,15 @@ const LEDGER_TTL_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 const READ_WITHIN: Duration = Duration::from_secs(5);
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// A command in its stream.
+pub(super) enum Found {
+    Stored(Stored),
+    /// Somebody removed it.
+    Gone,
+    /// The lease was lost before anybody answered.
+    Lost,
+}
+
 /// One for the process.
 pub struct Gateway {
     pub(super) acks: AckTable,
@@ -55,6 +64,7 @@ impl Gateway {
             results: Target {
                 name: names.results().into(),
                 duplicate_window: RESULTS_DUPLICATE_WINDOW,
+                waits_for_permission: false,
             },
             subjects: bus.subjects.clone(),
             control: bus.control.client().clone(),
@@ -71,8 +81,8 @@ impl Gateway {
         &self.figures
     }
 
-    /// A command whose body was not kept; asks until somebody answers. `None`: it is gone, or the lease is.
-    pub(super) async fn read(&self, sequence: u64, hold: &Hold) -> Option<Stored> {
+    /// A command whose body was not kept; asks until somebody answers.
+    pub(super) async fn read(&self, sequence: u64, hold: &Hold) -> Found {
         let until = Instant::now() + READ_WITHIN;
         loop {
             let read = self
@@ -80,9 +90,9 @@ impl Gateway {
                 .message(&self.commands, Which::Sequence(sequence))
                 .await;
             match read {
-                Ok(Some(stored)) => return Some(stored),
-                Ok(None) if Instant::now() >= until => return None,
-                _ if !hold.is_held() => return None,
+                Ok(Some(stored)) => return Found::Stored(stored),
+                _ if !hold.is_held() => return Found::Lost,
+                Ok(None) if Instant::now() >= until => return Found::Gone,
                 _ => sleep(READ_AGAIN_AFTER).await,
             }
         }

@@ -171,7 +171,7 @@ impl Hands {
             tag,
         };
         // Room first: a command that waits for it can still be called back.
-        let code = match timeout_at(deadline, self.requests.reserve()).await {
+        let ended = match timeout_at(deadline, self.requests.reserve()).await {
             Ok(Ok(room)) => {
                 let first = Some(first);
                 self.lock().insert(tag, Flight { first, late });
@@ -187,16 +187,12 @@ impl Hands {
                     late: is_unknown.then_some(Late { truth, flight }),
                 };
             }
-            Ok(Err(_)) => ErrorCode::NotConnected,
-            Err(_) => ErrorCode::DeadlineExceeded,
+            Ok(Err(_)) => Ended::not_taken(),
+            Err(_) => {
+                let code = ErrorCode::DeadlineExceeded.as_str();
+                Ended::Completed(Completed::by_host(0, Status::E_INVALID, true, code))
+            }
         };
-        let status = match code {
-            ErrorCode::DeadlineExceeded => Status::E_INVALID,
-            _ => Status::E_UNAVAILABLE,
-        };
-        Handed {
-            ended: Ended::Completed(Completed::by_host(0, status, true, code.as_str())),
-            late: None,
-        }
+        Handed { ended, late: None }
     }
 }

@@ -28,6 +28,8 @@ struct Lane<T> {
     is_out: bool,
     /// The head waits until then.
     not_before: Option<Instant>,
+    /// For the pace; not because it is tried again.
+    is_paced: bool,
 }
 
 impl<T> Default for Lane<T> {
@@ -36,6 +38,7 @@ impl<T> Default for Lane<T> {
             waiting: VecDeque::new(),
             is_out: false,
             not_before: None,
+            is_paced: false,
         }
     }
 }
@@ -50,6 +53,8 @@ pub struct Lanes<T> {
     timed: BTreeSet<(Instant, LaneKey)>,
     /// The whole account waits until then: the provider said to slow down.
     paused_until: Option<Instant>,
+    /// As above, because the pace leaves no room before.
+    paced_until: Option<Instant>,
     out: usize,
     out_max: usize,
     alone: u64,
@@ -63,6 +68,7 @@ impl<T> Lanes<T> {
             ready: VecDeque::new(),
             timed: BTreeSet::new(),
             paused_until: None,
+            paced_until: None,
             out: 0,
             out_max: out_max.max(1),
             alone: 0,
@@ -88,10 +94,10 @@ impl<T> Lanes<T> {
 
     /// What [`Self::next`] would take.
     pub fn head(&mut self, now: Instant) -> Option<&T> {
-        if self.out >= self.out_max || self.paused_until.is_some_and(|until| until > now) {
+        if self.out >= self.out_max || self.held_until().is_some_and(|until| until > now) {
             return None;
         }
-        self.paused_until = None;
+        (self.paused_until, self.paced_until) = (None, None);
         while let Some((due, key)) = self.timed.first().filter(|(due, _)| *due <= now).cloned() {
             self.timed.remove(&(due, key.clone()));
             self.ready.push_back(key);
@@ -106,18 +112,18 @@ impl<T> Lanes<T> {
         let lane = self.lanes.get_mut(&key)?;
         let item = lane.waiting.pop_front()?;
         lane.is_out = true;
-        lane.not_before = None;
+        (lane.not_before, lane.is_paced) = (None, false);
         self.out += 1;
         Some((key, item))
     }
 
-    /// The lane of [`Self::head`] waits until then.
+    /// The lane of [`Self::head`] waits until then for its pace.
     pub fn put_off(&mut self, not_before: Instant) {
         let Some(key) = self.ready.pop_front() else {
             return;
         };
         if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.not_before = Some(not_before);
+            (lane.not_before, lane.is_paced) = (Some(not_before), true);
             self.timed.insert((not_before, key));
         }
     }
@@ -149,9 +155,37 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Nothing goes before that time.
+    /// Nothing goes before that time: the provider said to slow down.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// Nothing goes before that time, by the account's pace.
+    pub fn put_all_off(&mut self, until: Instant) {
+        self.paced_until = self.paced_until.max(Some(until));
+    }
+
+    /// Until when nothing goes by the account's pace.
+    pub fn paced_until(&self) -> Option<Instant> {
+        self.paced_until
+    }
+
+    fn held_until(&self) -> Option<Instant> {
+        self.paused_until.max(self.paced_until)
+    }
+
+    /// The pace is another one: what waits for the former one is looked at again.
+    pub fn pace_changed(&mut self) {
+        self.paced_until = None;
+        for (key, lane) in self.lanes.iter_mut().filter(|(_, lane)| lane.is_paced) {
+            lane.is_paced = false;
+            if let Some(due) = lane.not_before.take() {
+                // Empty lanes are gone from both.
+                if self.timed.remove(&(due, key.clone())) {
+                    self.ready.push_back(key.clone());
+                }
+            }
+        }
     }
 
     /// When [`Self::next`] may have an answer that it has not now, but for a command that comes back.
@@ -164,7 +198,7 @@ impl<T> Lanes<T> {
         } else {
             Some(now)
         };
-        match (head?, self.paused_until) {
+        match (head?, self.held_until()) {
             (head, Some(until)) => Some(head.max(until)),
             (head, None) => Some(head),
         }

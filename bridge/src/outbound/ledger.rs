@@ -14,6 +14,7 @@
 use crate::bus::Hold;
 use crate::bus::api::ApiError;
 use crate::bus::kv::{Bucket, Write, WriteError};
+use crate::bus::patience::Patience;
 use bytes::Bytes;
 use im_bridge_sdk::model::{ErrorObject, Json, ResultStatus};
 use ring::digest;
@@ -26,7 +27,7 @@ use tokio::time::sleep;
 pub const CLAIMS_MAX: u32 = 3;
 /// A bucket without a leader has one again after 5–9 s; beyond that the command is tried again as a whole.
 const WITHIN: Duration = Duration::from_secs(10);
-/// What became of a command must be kept: it is written until it is, or the lease is lost.
+/// What became of a command must be kept: it is written until it is, the lease is lost, or it is refused for good.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Where a key stands.
@@ -143,12 +144,42 @@ impl Entry {
     }
 }
 
-/// False: the lease is lost, so that nothing may be written any more.
-async fn patience(hold: &Hold) -> bool {
+/// What became of the attempt to write an end down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Kept {
+    Yes,
+    /// The lease was lost first: nothing may be written any more, and the next owner finds out.
+    Lost,
+    /// It will not be taken. The entry stays as it was, in progress: the key is never simply executed again.
+    Refused,
+}
+
+/// After a write that failed: how it ends, or once more after a pause.
+async fn failed(
+    entry: &mut Entry,
+    error: &LedgerError,
+    patience: &mut Patience,
+    hold: &Hold,
+) -> Option<Kept> {
+    let is_lasting = match error {
+        LedgerError::Write(WriteError::Full) => {
+            // The fact without its words is small enough for the room that expiry makes.
+            entry.result = None;
+            false
+        }
+        LedgerError::Write(error) => error.is_lasting(),
+        LedgerError::Read(error) => !error.is_transient(),
+        LedgerError::Entry { .. } => true,
+    };
+    if is_lasting && !patience.refused() {
+        tracing::error!(%error, "what became of a command is not kept; its key is not executed again");
+        return Some(Kept::Refused);
+    }
     tokio::select! {
         biased;
-        () = hold.lost() => false,
-        () = sleep(AGAIN_AFTER) => true,
+        () = hold.lost() => Some(Kept::Lost),
+        () = sleep(AGAIN_AFTER) => None,
     }
 }
 
@@ -275,44 +306,42 @@ impl Ledger {
         self.rewrite(held, entry).await
     }
 
-    /// It happened, or surely will not: this is the answer from now on. Written over whatever does not say so already,
-    /// until it stands there; false: the lease was lost first.
+    /// It happened, or surely will not: this is the answer from now on. Written over whatever does not say so already.
     pub async fn done(
         &self,
         mut held: Held,
         stored: Stored,
         native_id: Option<&str>,
         hold: &Hold,
-    ) -> bool {
+    ) -> Kept {
         let mut entry = held.entry.clone();
         entry.phase = Phase::Done;
         entry.result = Some(stored);
         entry.native_id = native_id.map(str::to_owned);
+        let mut patience = Patience::default();
         loop {
-            match self.rewrite(held.clone(), entry.clone()).await {
-                Ok(_) => return true,
-                // The fact without its words is small enough for the room that expiry makes.
-                Err(LedgerError::Write(WriteError::Full)) => entry.result = None,
+            let error = match self.rewrite(held.clone(), entry.clone()).await {
+                Ok(_) => return Kept::Yes,
                 Err(LedgerError::Write(WriteError::Conflict)) => match self.read(&held.key).await {
-                    Ok(Some(found)) if found.entry.phase == Phase::Done => return true,
+                    Ok(Some(found)) if found.entry.phase == Phase::Done => return Kept::Yes,
                     Ok(Some(found)) => {
                         held.revision = found.revision;
                         continue;
                     }
                     // It expired: nobody will ask any more.
-                    Ok(None) => return true,
-                    Err(_) => {}
+                    Ok(None) => return Kept::Yes,
+                    Err(error) => error,
                 },
-                Err(_) => {}
-            }
-            if !patience(hold).await {
-                return false;
+                Err(error) => error,
+            };
+            if let Some(end) = failed(&mut entry, &error, &mut patience, hold).await {
+                return end;
             }
         }
     }
 
-    /// Nobody knows whether it happened. False: the lease was lost before that was written.
-    pub async fn unknown(&self, held: &Held, stored: Stored, hold: &Hold) -> bool {
+    /// Nobody knows whether it happened.
+    pub async fn unknown(&self, held: &Held, stored: Stored, hold: &Hold) -> Kept {
         let mut entry = held.entry.clone();
         entry.phase = Phase::Unknown;
         entry.result = Some(stored);
@@ -320,8 +349,8 @@ impl Ledger {
     }
 
     /// It surely did not happen: the key is free again. A final error stays for the same message of the stream, so that
-    /// after a crash it is answered once. False: the lease was lost before that was written.
-    pub async fn release(&self, held: &Held, last: Option<(u64, Stored)>, hold: &Hold) -> bool {
+    /// after a crash it is answered once.
+    pub async fn release(&self, held: &Held, last: Option<(u64, Stored)>, hold: &Hold) -> Kept {
         let mut entry = held.entry.clone();
         entry.phase = Phase::Released;
         (entry.seq, entry.result) = last.unzip();
@@ -329,7 +358,7 @@ impl Ledger {
     }
 
     /// The truth came late, and it did not happen: the key is free, unless somebody else has it by now.
-    pub async fn forget_unknown(&self, held: Held, hold: &Hold) -> bool {
+    pub async fn forget_unknown(&self, held: Held, hold: &Hold) -> Kept {
         match self.read(&held.key).await {
             Ok(Some(found))
                 if found.entry.phase == Phase::Unknown
@@ -337,20 +366,20 @@ impl Ledger {
             {
                 self.release(&found, None, hold).await
             }
-            _ => false,
+            _ => Kept::Refused,
         }
     }
 
-    async fn insist(&self, held: &Held, mut entry: Entry, hold: &Hold) -> bool {
+    async fn insist(&self, held: &Held, mut entry: Entry, hold: &Hold) -> Kept {
+        let mut patience = Patience::default();
         loop {
-            match self.rewrite(held.clone(), entry.clone()).await {
+            let error = match self.rewrite(held.clone(), entry.clone()).await {
                 // A conflict: a later owner has its own knowledge of it.
-                Ok(_) | Err(LedgerError::Write(WriteError::Conflict)) => return true,
-                Err(LedgerError::Write(WriteError::Full)) => entry.result = None,
-                Err(_) => {}
-            }
-            if !patience(hold).await {
-                return false;
+                Ok(_) | Err(LedgerError::Write(WriteError::Conflict)) => return Kept::Yes,
+                Err(error) => error,
+            };
+            if let Some(end) = failed(&mut entry, &error, &mut patience, hold).await {
+                return end;
             }
         }
     }

@@ -30,6 +30,24 @@ impl Hit {
     }
 }
 
+/// What was to be written, and NATS refuses for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    Ledger,
+    Result,
+    DeadLetter,
+}
+
+impl GivenUp {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Result => "result",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}
+
 /// Labels of `commands_total` but the provider.
 pub type CommandLabels = (Box<str>, &'static str, &'static str);
 
@@ -39,6 +57,7 @@ struct Counts {
     retries: BTreeMap<&'static str, u64>,
     ledger_hits: BTreeMap<&'static str, u64>,
     dead_letters: BTreeMap<&'static str, u64>,
+    given_up: BTreeMap<&'static str, u64>,
 }
 
 /// Of one provider. Its maps are bounded: commands are those of the model, all other labels are closed sets.
@@ -75,6 +94,10 @@ impl ProviderFigures {
         *self.lock().dead_letters.entry(class.as_str()).or_default() += 1;
     }
 
+    pub(super) fn given_up(&self, what: GivenUp) {
+        *self.lock().given_up.entry(what.as_str()).or_default() += 1;
+    }
+
     pub(super) fn took(&self, name: &str, at_provider: Duration) {
         let mut all = self
             .at_provider
@@ -101,6 +124,11 @@ impl ProviderFigures {
     /// `dead_letters_total` with source `command`, by class.
     pub fn dead_letters(&self) -> BTreeMap<&'static str, u64> {
         self.lock().dead_letters.clone()
+    }
+
+    /// `writes_given_up_total` of commands, by what.
+    pub fn writes_given_up(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().given_up.clone()
     }
 
     /// `command_provider_seconds` by command.

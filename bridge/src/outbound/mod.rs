@@ -35,7 +35,7 @@ mod trace;
 mod verify;
 mod work;
 
-pub use account::{Options, Outbound};
+pub use account::{Options, Outbound, Terms};
 pub use desk::{Echoes, Sent};
 pub use gateway::Gateway;
 pub use hands::{Hands, View};

@@ -9,7 +9,7 @@
 mod intake;
 mod turns;
 
-use super::account::Arrival;
+use super::account::{Arrival, Terms};
 use super::address::Addresses;
 use super::answer::Verdict;
 use super::batch::Batches;
@@ -73,8 +73,7 @@ pub(super) struct Queue {
     desk: Arc<Desk>,
     view: watch::Receiver<View>,
     known: View,
-    rate: Option<Pace>,
-    rates: Vec<(Box<str>, Pace)>,
+    terms: watch::Receiver<Arc<Terms>>,
     budget: Budget,
     arriving: mpsc::Receiver<Arrival>,
     ending: watch::Receiver<bool>,
@@ -97,17 +96,14 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(
         desk: Arc<Desk>,
-        (rate, rates): (Option<Pace>, Vec<(Box<str>, Pace)>),
         arriving: mpsc::Receiver<Arrival>,
         ending: watch::Receiver<bool>,
     ) -> Self {
-        let now = std::time::Instant::now();
         Self {
             view: desk.hands.watch(),
             known: desk.hands.view(),
-            rate,
-            budget: Budget::new(rate, rates.iter().cloned(), now),
-            rates,
+            terms: desk.terms.clone(),
+            budget: Budget::default(),
             arriving,
             ending,
             is_ending: false,
@@ -152,6 +148,10 @@ impl Queue {
                     self.known = self.view.borrow_and_update().clone();
                     self.adapt();
                 }
+                Ok(()) = self.terms.changed() => {
+                    self.adapt();
+                    self.lanes.pace_changed();
+                }
                 Some(arrival) = self.arriving.recv(), if !self.is_ending => self.arrived(arrival),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     if self.sweep_at <= Instant::now() {
@@ -171,6 +171,13 @@ impl Queue {
     /// What waits is the next owner's; requests are answered by this one.
     fn begin_to_end(&mut self) {
         self.is_ending = true;
+        // Requests that were taken and have not been looked at; who still asks hears at once that it ends.
+        self.arriving.close();
+        while let Ok(arrival) = self.arriving.try_recv() {
+            if let Arrival::Asked(asked) = arrival {
+                self.asked(*asked);
+            }
+        }
         self.tail = Tail::default();
         self.lanes.extract(|work| work.is_durable);
         self.reads.extract(|work| work.is_durable);
@@ -193,6 +200,8 @@ impl Queue {
 
     /// The account's state or its adapter changed.
     fn adapt(&mut self) {
+        let terms = Arc::clone(&self.terms.borrow_and_update());
+        let mut rate = terms.rate;
         if let Some(can) = self.known.capabilities.clone() {
             let count = |bound: u32| usize::try_from(bound).unwrap_or(usize::MAX);
             self.lanes.set_out_max(count(can.limits.max_in_flight));
@@ -202,10 +211,10 @@ impl Queue {
                 per_s: rate.per_s,
                 burst: rate.burst,
             });
-            let rate = self.rate.or(own);
-            self.budget
-                .set(rate, &self.rates, std::time::Instant::now());
+            rate = rate.or(own);
         }
+        let now = std::time::Instant::now();
+        self.budget.set(rate, &terms.rates, now);
         let durable = self.known.durable();
         let given_up = |work: &Work| match durable {
             Durable::Run => false,

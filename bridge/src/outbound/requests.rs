@@ -156,9 +156,9 @@ impl Pump {
             }
         }
         for mut subscriber in [requests, controls] {
-            // The server removes it with the connection at the latest.
-            let _ = timeout(CLIENT_WITHIN, subscriber.unsubscribe()).await;
-            // What it had on the way here is still answered.
+            // Not at once: what the server has sent by then would be dropped here, and its caller hear nothing. The server
+            // removes it with the connection at the latest.
+            let _ = timeout(CLIENT_WITHIN, subscriber.drain()).await;
             while let Ok(Some(message)) = timeout(CLIENT_WITHIN, subscriber.next()).await {
                 let is_control = kind(self.subjects(), &message.subject, true).is_some();
                 self.take(message, is_control).await;

@@ -6,6 +6,7 @@ use super::answer::Verdict;
 use super::desk::Desk;
 use super::gateway::Gateway;
 use super::incoming::{self, Fallback};
+use super::metrics::GivenUp;
 use super::trace::end_of;
 use super::work::{Origin, Work};
 use crate::bus::clock::unix_ms;
@@ -105,7 +106,7 @@ impl Desk {
             correlation_id: work.attributes.correlation_id.as_deref(),
             causation_id: Some(&work.attributes.id),
             trace: telling.context(),
-            model: self.model,
+            model: self.terms().model,
         };
         let data = match &verdict.dataref {
             Some(name) => Data::Blob(name),
@@ -234,6 +235,8 @@ impl Gateway {
             Acked::Abandoned => false,
             // It would be refused again: the ledger still answers whoever asks.
             Acked::Refused(refusal) => {
+                let figures = self.figures().provider(&account.provider);
+                figures.given_up(GivenUp::Result);
                 tracing::error!(%account, command = %kind, "a result is not stored: {refusal}");
                 true
             }

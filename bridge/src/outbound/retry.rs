@@ -27,13 +27,13 @@ pub(super) fn pause(tries: u32) -> Duration {
 impl Desk {
     /// For a person: a bug, or tries used up.
     pub(super) fn is_dead(&self, work: &Work, error: &ErrorObject) -> bool {
-        let is_spent = is_tried_again(error) && work.attempts >= self.attempts_max;
+        let is_spent = is_tried_again(error) && work.attempts >= self.terms().attempts_max;
         work.is_durable && (error.class == ErrorClass::Internal || is_spent)
     }
 
     /// A durable command whose time is over says so, with what kept it.
     pub(super) fn said(&self, work: &Work, error: ErrorObject) -> ErrorObject {
-        let has_tries = work.attempts < self.attempts_max;
+        let has_tries = work.attempts < self.terms().attempts_max;
         if !(work.is_durable && error.certain && is_tried_again(&error) && has_tries) {
             return error;
         }
@@ -48,7 +48,8 @@ impl Desk {
 
     /// When a durable command is tried again; none: this was its last try.
     pub(super) fn retry(&self, work: &mut Work, error: &ErrorObject) -> Option<Again> {
-        if !work.is_durable || !is_tried_again(error) || work.attempts >= self.attempts_max {
+        if !work.is_durable || !is_tried_again(error) || work.attempts >= self.terms().attempts_max
+        {
             return None;
         }
         let hint = error.retry_after_ms.map(Duration::from_millis);
@@ -67,7 +68,7 @@ impl Desk {
     pub(super) fn may_wait(&self, work: &Work, after: Duration) -> bool {
         let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
         work.is_durable
-            && work.attempts < self.attempts_max
+            && work.attempts < self.terms().attempts_max
             && unix_ms().saturating_add(after) < work.deadline_ms
     }
 }

@@ -10,10 +10,11 @@ use super::account::{Arrival, Outbound};
 use super::answer::originals;
 use super::gateway::Gateway;
 use super::in_hand::InHand;
+use super::metrics::GivenUp;
 use crate::bus::clock::unix_ms;
 use crate::bus::consumer::{Delivered, ShardConsumer, TakeError};
 use crate::bus::{Account, Hold, Kind};
-use crate::dead_letter::{Body, Letter};
+use crate::dead_letter::{Body, Letter, Put};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -315,11 +316,16 @@ impl Burial {
             headers: originals(&delivered.headers),
             body: Body::Message(delivered.payload.clone()),
         };
-        if gateway.dead_letters.put(letter, &self.hold).await {
-            if let Some((account, _)) = &self.of {
-                let figures = gateway.figures().provider(&account.provider);
-                figures.dead_letter(error.class);
+        let put = gateway.dead_letters.put(letter, &self.hold).await;
+        if let Some((account, _)) = &self.of {
+            let figures = gateway.figures().provider(&account.provider);
+            match put {
+                Put::Stored => figures.dead_letter(error.class),
+                Put::Refused => figures.given_up(GivenUp::DeadLetter),
+                Put::Lost => {}
             }
+        }
+        if put != Put::Lost {
             self.in_hand.done(delivered.sequence).await;
         }
     }

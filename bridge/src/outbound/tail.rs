@@ -4,6 +4,7 @@
 //! to be answered.
 
 use super::desk::Desk;
+use super::gateway::Found;
 use super::queue::kind;
 use super::work::{Intake, Origin, Work};
 use futures_util::future::BoxFuture;
@@ -22,11 +23,20 @@ struct Waiting {
     deadline_ms: i64,
 }
 
-/// A command that was read again: its place in the stream, and the work, unless it is gone.
+/// A command that was read again.
 pub(super) struct Read {
+    /// Its place in the stream.
     pub sequence: u64,
-    pub work: Option<Box<Work>>,
+    pub body: Body,
     pub is_expired: bool,
+}
+
+pub(super) enum Body {
+    Work(Box<Work>),
+    /// No longer in the stream.
+    Gone,
+    /// The lease was lost before anybody could say.
+    Lost,
 }
 
 /// See the front page. Bounded by what the server lets one owner have in hand.
@@ -96,9 +106,9 @@ impl Tail {
     fn read(&mut self, desk: &Arc<Desk>, sequence: u64, waiting: Waiting, is_expired: bool) {
         let desk = Arc::clone(desk);
         let read = async move {
-            let stored = desk.gateway.read(sequence, &desk.hold).await;
-            let work = stored.map(|stored| {
-                Box::new(Work::read(Intake {
+            let found = desk.gateway.read(sequence, &desk.hold).await;
+            let body = match found {
+                Found::Stored(stored) => Body::Work(Box::new(Work::read(Intake {
                     kind: kind(waiting.command),
                     is_control: false,
                     headers: &stored.headers,
@@ -106,11 +116,13 @@ impl Tail {
                     origin: Origin::Durable { sequence },
                     since_ms: waiting.since_ms,
                     commands_max_age: desk.gateway.commands_max_age,
-                }))
-            });
+                }))),
+                Found::Gone => Body::Gone,
+                Found::Lost => Body::Lost,
+            };
             Read {
                 sequence,
-                work,
+                body,
                 is_expired,
             }
         };

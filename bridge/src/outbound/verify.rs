@@ -10,7 +10,7 @@ use super::answer::{Keep, Verdict};
 use super::desk::Desk;
 use super::flow::{Act, expired, released};
 use super::hands::Handed;
-use super::ledger::{Held, Stored};
+use super::ledger::{Held, Kept, Stored};
 use super::metrics::Hit;
 use super::outcome::Outcome;
 use super::retry::{Again, pause};
@@ -93,7 +93,7 @@ impl Desk {
         }
         if held.earlier().is_none() {
             let stored = unknown(ErrorCode::LostAck, "it is being asked for");
-            if !self.gateway.ledger.unknown(&held, stored, &self.hold).await {
+            if self.gateway.ledger.unknown(&held, stored, &self.hold).await == Kept::Lost {
                 return Act::Abandoned;
             }
             self.unresolved(1);
@@ -163,7 +163,7 @@ impl Desk {
     /// The truth about a command that was answered as unknown.
     pub(super) async fn learnt(&self, held: Held, outcome: Outcome) {
         let ledger = &self.gateway.ledger;
-        let is_written = match outcome {
+        let written = match outcome {
             Outcome::Success {
                 status,
                 result,
@@ -182,9 +182,9 @@ impl Desk {
             Outcome::Failure { error, .. } if error.certain => {
                 ledger.forget_unknown(held, &self.hold).await
             }
-            _ => false,
+            _ => Kept::Refused,
         };
-        self.unresolved(-i64::from(is_written));
+        self.unresolved(-i64::from(written == Kept::Yes));
     }
 }
 

@@ -85,6 +85,8 @@ metrics! {
     CommandRetriesTotal = "command_retries_total" Counter ["provider", "class"] "Commands tried again after a delay.";
     LedgerHitsTotal = "ledger_hits_total" Counter ["provider", "result"] "Keys met again.";
     DeadLettersTotal = "dead_letters_total" Counter ["provider", "source", "class"] "Put into the dead letters.";
+    WritesGivenUpTotal = "writes_given_up_total" Counter ["provider", "reason"]
+        "Events, results, ledger entries and dead letters that NATS refuses for good.";
     OperationsTotal = "operations_total" Counter ["provider", "operation", "noise", "outcome"]
         "Operations of adapters, every poll and heartbeat.";
     OperationSeconds = "operation_seconds" Histogram ["provider", "operation"] "Their duration.";

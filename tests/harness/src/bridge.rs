@@ -191,6 +191,12 @@ impl Bridge {
         self.child.id()
     }
 
+    /// Where its probes are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What it was started with.
     pub fn files(&self) -> &Arc<Files> {
         &self.files
     }

@@ -63,9 +63,12 @@ pub async fn ask(
     {
         Ok(message) => answered(message),
         Err(AskError::Timeout { .. }) => Answer::by_us(StatusCode::GATEWAY_TIMEOUT),
-        Err(AskError::NoResponders { .. } | AskError::NotSent { .. } | AskError::TooMany) => {
-            Answer::again()
-        }
+        Err(
+            AskError::NoResponders { .. }
+            | AskError::NotSent { .. }
+            | AskError::Forbidden { .. }
+            | AskError::TooMany,
+        ) => Answer::again(),
     }
 }
 

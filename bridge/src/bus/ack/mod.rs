@@ -44,6 +44,8 @@ pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub struct Target {
     pub name: Arc<str>,
     pub duplicate_window: Duration,
+    /// What the server forbids is sent again for ever: somebody will mend the permissions, and until then nothing is lost.
+    pub waits_for_permission: bool,
 }
 
 /// Lines of a message's header. One name may stand more than once.
@@ -94,6 +96,8 @@ pub enum Acked {
 pub enum Refusal {
     #[error("the message is larger than its stream takes")]
     TooLarge,
+    #[error("the server forbids this connection to publish it; see `nats_permission`")]
+    Forbidden,
     #[error("the stream refuses the message: {description} ({err_code})")]
     Error { err_code: u32, description: String },
 }

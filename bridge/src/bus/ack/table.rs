@@ -182,10 +182,31 @@ impl Table {
 
     /// What the server forbade; `text` is its own.
     pub(super) fn denied(&mut self, text: &str, now: Instant) {
-        for in_flight in self.all() {
-            if text.contains(&format!("\"{}\"", in_flight.message.subject)) {
-                in_flight.trouble(Trouble::Forbidden, now);
+        let mut refused = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Some(in_flight) = &mut slot.in_flight else {
+                continue;
+            };
+            let (Ok(slot_number), true) = (
+                u16::try_from(index),
+                text.contains(&format!("\"{}\"", in_flight.message.subject)),
+            ) else {
+                continue;
+            };
+            in_flight.trouble(Trouble::Forbidden, now);
+            if in_flight.message.stream.waits_for_permission {
+                continue;
             }
+            in_flight.odd_errors += 1;
+            if in_flight.odd_errors >= ODD_ERRORS_MAX {
+                refused.push(Token {
+                    slot: slot_number,
+                    generation: slot.generation,
+                });
+            }
+        }
+        for token in refused {
+            self.finish(token, Acked::Refused(Refusal::Forbidden));
         }
     }
 

@@ -11,6 +11,9 @@ use tokio::time::{Duration, Instant};
 /// How long a shard is left to a replica that has an adapter for all its accounts.
 pub(super) const LEFT_TO_OTHERS: Duration = Duration::from_secs(30);
 
+/// How long a free shard is left to those whose share has room for it: jitter, a tick and a write, with a margin.
+pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(3);
+
 /// What this replica knows when it decides.
 pub(super) struct Situation<'s> {
     pub me: &'s Owner,
@@ -53,9 +56,13 @@ impl Situation<'_> {
                 .is_none_or(|lease| lease.record.owner == *self.me)
     }
 
-    /// Free shards to take now, best first, no more than the share has room for.
+    /// How many more this replica takes as its share.
+    pub(super) fn room(&self) -> usize {
+        self.share().saturating_sub(self.mine.len())
+    }
+
+    /// Free shards to take now, best first: as many as there is room for, then those that nobody with room wants.
     pub(super) fn to_take(&self) -> Vec<Shard> {
-        let room = self.share().saturating_sub(self.mine.len());
         let mut free: Vec<Shard> = self
             .wishes
             .shards
@@ -64,8 +71,16 @@ impl Situation<'_> {
             .filter(|&shard| self.is_free(shard) && !self.is_avoided(shard) && !self.is_left(shard))
             .collect();
         free.sort_by_key(|&shard| std::cmp::Reverse(rendezvous(self.me.as_str(), shard)));
-        free.truncate(room);
+        let beyond = free.split_off(self.room().min(free.len()));
+        free.extend(beyond.into_iter().filter(|shard| self.is_overdue(*shard)));
         free
+    }
+
+    /// Whoever has room for it had the time to take it. An account that nobody runs is worse than an uneven share.
+    fn is_overdue(&self, shard: Shard) -> bool {
+        self.free_since
+            .get(&shard)
+            .is_some_and(|&since| self.now.duration_since(since) >= OVERDUE_AFTER)
     }
 
     fn is_avoided(&self, shard: Shard) -> bool {
@@ -98,15 +113,38 @@ impl Situation<'_> {
             })
     }
 
-    /// One shard to give back, because another member has too few. Of `held`, the one that suits this replica least.
-    pub(super) fn to_give(&self, held: &BTreeSet<Shard>) -> Option<Shard> {
-        let fewest = self.others().map(|(_, load)| load).min()?;
+    /// One shard to give back, because another member has too few. Of `staying`, the one that suits this replica least.
+    ///
+    /// Every move costs connections, so no more move than must: what is free or on its way back counts as theirs who have
+    /// too few, and of several that could give, those with the most do.
+    pub(super) fn to_give(
+        &self,
+        staying: &BTreeSet<Shard>,
+        may_go: impl Fn(Shard) -> bool,
+    ) -> Option<Shard> {
+        let others: Vec<(&Owner, usize)> = self.others().collect();
+        let fewest = others.iter().map(|(_, load)| *load).min()?;
         // One more than another is as even as it gets.
-        if held.len() < fewest + 2 {
+        if staying.len() < fewest + 2 {
             return None;
         }
-        held.iter()
+        let shards = self.wishes.shards.len();
+        let loads = || others.iter().map(|(_, load)| *load).chain([staying.len()]);
+        let (least, most) = (shards / self.members(), self.share());
+        let lacking: usize = loads().map(|load| least.saturating_sub(load)).sum();
+        let above: usize = loads().map(|load| load.saturating_sub(most)).sum();
+        let on_the_way = shards.saturating_sub(loads().sum());
+        let moves = lacking.max(above).saturating_sub(on_the_way);
+        let gives_before = |(owner, load): &&(&Owner, usize)| {
+            (*load, self.me) > (staying.len(), *owner) && *load >= fewest + 2
+        };
+        if others.iter().filter(gives_before).count() >= moves {
+            return None;
+        }
+        staying
+            .iter()
             .copied()
+            .filter(|&shard| may_go(shard))
             .min_by_key(|&shard| rendezvous(self.me.as_str(), shard))
     }
 }
@@ -214,14 +252,109 @@ mod tests {
     fn it_gives_back_until_the_difference_is_one() {
         let mut world = World::new(5);
         world.lease("me", 0..5);
-        assert_eq!(world.situation().to_give(&world.mine), None);
+        assert_eq!(world.situation().to_give(&world.mine, |_| true), None);
         world.member("other", false, "acme");
-        let given = world.situation().to_give(&world.mine).unwrap();
+        let given = world.situation().to_give(&world.mine, |_| true).unwrap();
         world.mine.remove(&given);
-        assert!(world.situation().to_give(&world.mine).is_some());
+        assert!(world.situation().to_give(&world.mine, |_| true).is_some());
         world.lease("other", 0..2);
         world.mine = (2..5).map(Shard::new).collect();
-        assert_eq!(world.situation().to_give(&world.mine), None);
+        assert_eq!(world.situation().to_give(&world.mine, |_| true), None);
+    }
+
+    /// The same shards among so many replicas, as each of them sees it.
+    fn give_rounds(loads: &[u16]) -> (Vec<u16>, u16) {
+        let mut loads = loads.to_vec();
+        let shards = loads.iter().sum();
+        let mut moves = 0;
+        loop {
+            let names: Vec<String> = (0..loads.len()).map(|it| format!("r{it}")).collect();
+            let mut world = World::new(shards);
+            world.view = View::default();
+            let mut first = 0;
+            for (name, load) in names.iter().zip(&loads) {
+                world.member(name, false, "acme");
+                world.lease(name, first..first + load);
+                first += load;
+            }
+            let gives = |index: &usize| {
+                let before: u16 = loads[..*index].iter().sum();
+                let held = (before..before + loads[*index]).map(Shard::new).collect();
+                let me = owner(&names[*index]);
+                let situation = Situation {
+                    me: &me,
+                    ..world.situation()
+                };
+                situation.to_give(&held, |_| true).is_some()
+            };
+            let giving: Vec<usize> = (0..loads.len()).filter(gives).collect();
+            if giving.is_empty() {
+                return (loads, moves);
+            }
+            for giver in giving {
+                loads[giver] -= 1;
+                moves += 1;
+                let least = (0..loads.len())
+                    .filter(|it| *it != giver)
+                    .min_by_key(|it| loads[*it]);
+                loads[least.unwrap()] += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn shares_become_even_with_as_few_moves_as_possible() {
+        for loads in [
+            &[2, 2, 0][..],
+            &[4, 2, 2],
+            &[64, 0],
+            &[64, 0, 0],
+            &[22, 21, 21, 0],
+            &[2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0],
+            &[7, 1, 1, 7, 0],
+        ] {
+            let (even, moves) = give_rounds(loads);
+            let (least, most) = (even.iter().min().unwrap(), even.iter().max().unwrap());
+            assert!(most - least <= 1, "{loads:?} became {even:?}");
+            let mut fewest = loads.to_vec();
+            let mut target = even.clone();
+            fewest.sort_unstable();
+            target.sort_unstable();
+            let needed: u16 = fewest
+                .iter()
+                .zip(&target)
+                .map(|(a, b)| a.saturating_sub(*b))
+                .sum();
+            assert_eq!(moves, needed, "{loads:?} became {even:?}");
+        }
+    }
+
+    #[test]
+    fn while_given_shards_are_on_their_way_no_more_are_given_than_are_needed() {
+        let mut world = World::new(5);
+        world.lease("me", 0..5);
+        world.member("other", false, "acme");
+        let mut staying = world.mine.clone();
+        // The leases stay this replica's until their accounts have ended.
+        while let Some(given) = world.situation().to_give(&staying, |_| true) {
+            staying.remove(&given);
+        }
+        assert_eq!(staying.len(), 3);
+    }
+
+    #[test]
+    fn what_nobody_with_room_wants_is_taken_beyond_the_share() {
+        let mut world = World::new(2);
+        world.member("other", false, "acme");
+        world.lease("me", 0..1);
+        let shard = Shard::new(1);
+        assert_eq!(world.situation().room(), 0);
+        assert!(world.situation().to_take().is_empty());
+        let Some(a_while_ago) = Instant::now().checked_sub(OVERDUE_AFTER) else {
+            return;
+        };
+        world.free_since.insert(shard, a_while_ago);
+        assert_eq!(world.situation().to_take(), [shard]);
     }
 
     #[test]

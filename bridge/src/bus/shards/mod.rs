@@ -117,6 +117,8 @@ pub struct Keeper {
     held: BTreeMap<Shard, Held>,
     avoided: BTreeMap<Shard, Instant>,
     free_since: BTreeMap<Shard, Instant>,
+    /// Taken beyond the share, because nobody else did: not given back for balance before that time.
+    beyond: BTreeMap<Shard, Instant>,
     /// Shards that could not be won a moment ago.
     retry_after: BTreeMap<Shard, Instant>,
     /// Leases of a former process of this name that is dead: what a write has to expect.
@@ -159,6 +161,7 @@ impl Keeper {
             held: BTreeMap::new(),
             avoided: BTreeMap::new(),
             free_since: BTreeMap::new(),
+            beyond: BTreeMap::new(),
             retry_after: BTreeMap::new(),
             dead: BTreeMap::new(),
             next_rebalance: Instant::now(),
@@ -373,7 +376,7 @@ impl Keeper {
             free_since: &self.free_since,
             now,
         };
-        let take = situation.to_take();
+        let (take, room) = (situation.to_take(), situation.room());
         let free: BTreeSet<Shard> = wishes
             .shards
             .keys()
@@ -388,7 +391,7 @@ impl Keeper {
             .map(|(shard, _)| *shard)
             .collect();
         let give = if is_quiet {
-            situation.to_give(&staying)
+            situation.to_give(&staying, |shard| !self.beyond.contains_key(&shard))
         } else {
             None
         };
@@ -398,10 +401,15 @@ impl Keeper {
         }
         self.avoided.retain(|_, until| now < *until);
         self.retry_after.retain(|_, until| now < *until);
-        for shard in take {
-            if !self.retry_after.contains_key(&shard) {
-                self.take(shard);
+        self.beyond.retain(|_, until| now < *until);
+        for (index, shard) in take.into_iter().enumerate() {
+            if self.retry_after.contains_key(&shard) {
+                continue;
             }
+            if index >= room {
+                self.beyond.insert(shard, now + AVOID_AFTER_DRAIN);
+            }
+            self.take(shard);
         }
         if let Some(shard) = give {
             self.next_rebalance = now + self.settings.rebalance_every;

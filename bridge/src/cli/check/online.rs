@@ -1,23 +1,24 @@
 //! What is to be known of NATS without changing anything there.
 
 use super::Report;
-use crate::app;
-use crate::bus::api::ApiError;
+use crate::app::{self, lookout};
+use crate::bus::Bus;
 use crate::bus::objects::{Names, ObjectKind};
+use crate::bus::permissions::{self, Granted, Role};
 use crate::bus::provision::{self, Action, Meaning, ObjectDifference, Plan};
-use crate::bus::{Bus, clock};
+use crate::bus::survey::Survey;
 use crate::cli::client;
+use crate::cli::globals::Full;
 use crate::config::types::{Config, Nats};
-use im_bridge_sdk::model::Time;
 use serde_json::Value;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// More than a busy machine or a slow way to the server explains.
-const CLOCK_MS_MAX: i64 = 2_000;
+/// The server answers this from memory.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-pub(super) async fn check(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+pub(super) async fn check(config: &Config, full: &Full, report: &mut Report<'_>) -> io::Result<()> {
     let settings = match client::settings(&config.nats) {
         Ok(settings) => settings,
         Err(error) => return report.wrong("secret", &error.to_string(), error.code()),
@@ -35,7 +36,9 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) -> io::Resul
     match provision::plan(&bus, &app::settings::limits(&config.nats)).await {
         Ok(plan) => {
             objects(&plan, &config.nats, report)?;
-            worth(&bus, report).await?;
+            let makes = config.nats.provision && plan.is_due();
+            permissions(&bus, &config.nats, makes, report).await?;
+            there(&bus, full, config, report).await?;
         }
         Err(error) => report.wrong("stream", &error.to_string(), error.code())?,
     }
@@ -119,37 +122,87 @@ fn told(one: &ObjectDifference) -> (String, &'static str) {
     (finding, "nats_window")
 }
 
-/// What an acknowledgement of the stream of events is worth, and whose clock is right.
-async fn worth(bus: &Bus, report: &mut Report<'_>) -> io::Result<()> {
-    let name = Names::new(bus.subjects.root()).events();
-    let asked = Instant::now();
-    let call = format!("STREAM.INFO.{name}");
-    let info: Result<Value, ApiError> = bus.control.api().call(&call, &Value::Null).await;
-    // It is missing, which has been told.
-    let Ok(info) = info else { return Ok(()) };
-    let replicas = info["config"]["num_replicas"].as_u64().unwrap_or(1);
-    let survives = match replicas {
-        0 | 1 => "on one server: what it stored is lost with it".to_owned(),
-        2 => "on two servers: both must run".to_owned(),
-        more => format!("on {more} servers: survives the loss of {}", (more - 1) / 2),
+/// What an acknowledgement of an event is worth, what fills up, who reads too slowly, and whose clock is right.
+async fn there(bus: &Bus, full: &Full, config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+    let names = Names::new(bus.subjects.root());
+    let Ok(survey) = Survey::take(bus.control.api(), &bus.subjects).await else {
+        return Ok(()); // the plan told why
     };
-    let storage = info["config"]["storage"].as_str().unwrap_or("?");
-    report.good(
-        "stream",
-        &format!("an event is acknowledged when {name} has it, {storage} storage {survives}"),
-    )?;
-    let Some(theirs) = info["ts"]
-        .as_str()
-        .and_then(|text| text.parse::<Time>().ok())
-    else {
-        return Ok(());
-    };
-    let way = i64::try_from(asked.elapsed().as_millis()).unwrap_or_default();
-    let differs = (clock::unix_ms() - theirs.ms()).abs();
-    if differs > CLOCK_MS_MAX + way {
+    if let Some(events) = survey.object(&names.events()) {
+        let survives = match events.replicas {
+            0 | 1 => "on one server: what it stored is lost with it".to_owned(),
+            2 => "on two servers: both must run".to_owned(),
+            more => format!("on {more} servers: survives the loss of {}", (more - 1) / 2),
+        };
+        let (name, storage) = (&events.name, &events.storage);
         let finding =
-            format!("this clock and that of NATS differ by {differs} ms; synchronise them");
-        return report.doubtful("clock", &finding, "nats_clock");
+            format!("an event is acknowledged when {name} has it, {storage} storage {survives}");
+        report.good("stream", &finding)?;
+        for (provider, accounts) in &config.accounts {
+            let repeats = full.plugins.get(provider.as_str());
+            let repeats = repeats.and_then(|plugin| plugin.description.session.repeats_for());
+            let enabled = accounts
+                .iter()
+                .filter(|(_, account)| account.bridge.enabled);
+            let enabled: Vec<String> = enabled
+                .map(|(alias, _)| format!("{provider}/{alias}"))
+                .collect();
+            if let Some(finding) = lookout::window(events, repeats, &enabled) {
+                report.doubtful("stream", &finding, "nats_window")?;
+            }
+        }
     }
-    report.good("clock", "agrees with that of NATS")
+    for finding in lookout::shared(bus.control.api(), &names, &survey).await {
+        report.doubtful("stream", &finding.text, finding.code)?;
+    }
+    match survey.clock_differs_ms {
+        Some(ms) => report.doubtful("clock", &lookout::clock(ms), "nats_clock"),
+        None if survey.objects.is_empty() => Ok(()),
+        None => report.good("clock", "agrees with that of NATS"),
+    }
+}
+
+/// Whether these credentials may do what the bridge does, and make objects where some are to be made.
+async fn permissions(
+    bus: &Bus,
+    nats: &Nats,
+    makes: bool,
+    report: &mut Report<'_>,
+) -> io::Result<()> {
+    let mut denials = bus.control.denials();
+    let asked = tokio::select! {
+        biased;
+        asked = Granted::ask(bus.control.replies(), ANSWERS_WITHIN) => asked.map_err(|error| error.to_string()),
+        Ok(words) = denials.recv() => Err(words),
+    };
+    let granted = match asked {
+        Ok(granted) => granted,
+        Err(why) => {
+            let finding = format!(
+                "NATS does not say what may be done: {why}; see im-bridge streams permissions"
+            );
+            return report.doubtful("nats", &finding, "nats_permission");
+        }
+    };
+    let roles: &[Role] = if makes {
+        &[Role::Runtime, Role::Provision]
+    } else {
+        &[Role::Runtime]
+    };
+    let mut lacking = Vec::new();
+    for role in roles {
+        let root = bus.subjects.root();
+        let role = permissions::of(*role, root, &nats.inbox_prefix, None, "");
+        lacking.extend(role.lacking(&granted));
+    }
+    lacking.sort();
+    lacking.dedup();
+    if lacking.is_empty() {
+        return report.good("nats", "permits what the bridge does");
+    }
+    for what in lacking {
+        let finding = format!("NATS forbids {what}; see im-bridge streams permissions");
+        report.wrong("nats", &finding, "nats_permission")?;
+    }
+    Ok(())
 }

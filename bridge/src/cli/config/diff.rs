@@ -3,7 +3,9 @@
 use crate::cli::output::Output;
 use crate::config::types::{Account, Config};
 use crate::config::{Loaded, show_json};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -18,32 +20,32 @@ const AT_START: [&str; 5] = [
 /// Of those, what a reload takes.
 const AT_RELOAD: [&str; 1] = ["admin.watch_config"];
 
+/// What `--json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct Diff {
+    /// What becomes of each.
+    accounts: BTreeMap<String, &'static str>,
+    changes: Vec<Change>,
+}
+
 /// A key outside the accounts that changes.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Change {
     key: String,
     from: Option<Value>,
     to: Option<Value>,
+    /// It is read at start only.
+    needs_restart: bool,
 }
 
-impl Change {
-    fn needs_restart(&self) -> bool {
-        AT_START.iter().any(|table| self.key.starts_with(table))
-            && !AT_RELOAD.contains(&self.key.as_str())
-    }
+fn needs_restart(key: &str) -> bool {
+    AT_START.iter().any(|table| key.starts_with(table)) && !AT_RELOAD.contains(&key)
 }
 
 pub(super) fn print(now: &Loaded, then: &Loaded, output: &mut Output) -> io::Result<()> {
     let (accounts, changes) = (accounts(&now.config, &then.config), changes(now, then));
     if output.json {
-        let changes: Vec<Value> = changes
-            .iter()
-            .map(|change| {
-                json!({
-                    "key": change.key, "from": change.from, "to": change.to, "needs_restart": change.needs_restart(),
-                })
-            })
-            .collect();
-        return output.document(&json!({ "accounts": accounts, "changes": changes }));
+        return output.document(&Diff { accounts, changes });
     }
     let width = accounts
         .keys()
@@ -59,7 +61,7 @@ pub(super) fn print(now: &Loaded, then: &Loaded, output: &mut Output) -> io::Res
                 .as_ref()
                 .map_or("nothing".to_owned(), Value::to_string)
         };
-        let when = if change.needs_restart() {
+        let when = if change.needs_restart {
             "   needs a restart of im-bridge"
         } else {
             ""
@@ -78,6 +80,7 @@ pub(super) fn print(now: &Loaded, then: &Loaded, output: &mut Output) -> io::Res
 }
 
 const KEEPS: &str = "keeps its connection";
+const ADAPTS: &str = "keeps its connection, with other commands or another pace";
 
 /// What becomes of each account. One that is off before and after is not worth a line.
 fn accounts(now: &Config, then: &Config) -> BTreeMap<String, &'static str> {
@@ -85,6 +88,11 @@ fn accounts(now: &Config, then: &Config) -> BTreeMap<String, &'static str> {
     let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
     let effect = |name: &String| match (now.get(name), then.get(name)) {
         (Some(a), Some(b)) if a.bridge == b.bridge && a.adapter == b.adapter => KEEPS,
+        (Some(a), Some(b))
+            if a.bridge.without_terms() == b.bridge.without_terms() && a.adapter == b.adapter =>
+        {
+            ADAPTS
+        }
         (Some(_), Some(_)) => "restarts",
         (None, _) => "starts",
         (_, None) => "stops",
@@ -119,6 +127,7 @@ fn changes(now: &Loaded, then: &Loaded) -> Vec<Change> {
         .filter(|key| now.get(*key) != then.get(*key))
         .map(|key| Change {
             key: key.clone(),
+            needs_restart: needs_restart(key),
             from: now.get(key).cloned(),
             to: then.get(key).cloned(),
         })

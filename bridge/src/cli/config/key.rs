@@ -5,13 +5,30 @@ use crate::cli::globals::{Full, Globals};
 use crate::cli::output::Output;
 use crate::config::show_json;
 use crate::loader::nearest::hint;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// What the schema says of a place.
 struct Place {
     schema: Value,
     /// The keys below it, if it is a table.
     keys: Vec<String>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct Explained<'a> {
+    path: &'a str,
+    description: Option<&'a str>,
+    /// What the schema says of it.
+    schema: &'a Value,
+    /// The keys below it, if it is a table.
+    keys: &'a [String],
+    /// In effect now.
+    value: Option<&'a Value>,
+    /// Where that was written.
+    origin: Option<&'a str>,
 }
 
 pub(super) fn explain(path: &str, globals: &Globals, output: &mut Output) -> Result<Exit, Failure> {
@@ -22,14 +39,14 @@ pub(super) fn explain(path: &str, globals: &Globals, output: &mut Output) -> Res
     let shown = show_json(&super::masked(loaded));
     let here = shown.get(path);
     if output.json {
-        output.document(&json!({
-            "path": path,
-            "description": text(&place.schema, "description"),
-            "schema": place.schema,
-            "keys": place.keys,
-            "value": here.map(|here| &here["value"]),
-            "origin": here.map(|here| &here["origin"]),
-        }))?;
+        output.document(&Explained {
+            path,
+            description: text(&place.schema, "description"),
+            schema: &place.schema,
+            keys: &place.keys,
+            value: here.map(|here| &here["value"]),
+            origin: here.and_then(|here| here["origin"].as_str()),
+        })?;
         return Ok(Exit::Done);
     }
     match here {

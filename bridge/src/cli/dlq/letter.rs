@@ -9,7 +9,10 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -27,6 +30,40 @@ pub(super) struct Letter {
 pub(super) enum Resent {
     Stored { subject: String, is_duplicate: bool },
     Refused(String),
+}
+
+/// A letter without its body, as `list` has it with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct Summary<'a> {
+    /// What `show`, `resend` and `drop` take.
+    number: u64,
+    /// When it became one.
+    stored: &'a str,
+    account: String,
+    /// `event` or `command`.
+    kind: &'static str,
+    /// Kind of the event, or the command.
+    name: String,
+    /// Where it was for.
+    subject: Option<&'a str>,
+    code: Option<&'a str>,
+    /// Why, as results have it.
+    error: Value,
+    attempts: Option<u64>,
+    /// First and last attempt.
+    first: Option<&'a str>,
+    last: Option<&'a str>,
+    bytes: usize,
+}
+
+/// A letter as `show` has it with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct Whole<'a> {
+    #[serde(flatten)]
+    summary: Summary<'a>,
+    headers: BTreeMap<String, String>,
+    /// A text, if it is no JSON.
+    body: Value,
 }
 
 impl Letter {
@@ -91,21 +128,22 @@ impl Letter {
         )
     }
 
-    pub fn summary(&self) -> Value {
-        json!({
-            "number": self.number,
-            "stored": self.time,
-            "account": self.account(),
-            "kind": if self.is_event() { "event" } else { "command" },
-            "name": self.name(),
-            "subject": self.header("Im-Dlq-Subject"),
-            "code": self.header("Im-Dlq-Code"),
-            "error": self.error(),
-            "attempts": self.header("Im-Dlq-Attempts").and_then(|text| text.parse::<u64>().ok()),
-            "first": self.header("Im-Dlq-First"),
-            "last": self.header("Im-Dlq-Last"),
-            "bytes": self.body.len(),
-        })
+    pub fn summary(&self) -> Summary<'_> {
+        let attempts = self.header("Im-Dlq-Attempts");
+        Summary {
+            number: self.number,
+            stored: &self.time,
+            account: self.account(),
+            kind: if self.is_event() { "event" } else { "command" },
+            name: self.name(),
+            subject: self.header("Im-Dlq-Subject"),
+            code: self.header("Im-Dlq-Code"),
+            error: self.error(),
+            attempts: attempts.and_then(|text| text.parse().ok()),
+            first: self.header("Im-Dlq-First"),
+            last: self.header("Im-Dlq-Last"),
+            bytes: self.body.len(),
+        }
     }
 
     pub fn show(&self, output: &mut Output) -> io::Result<()> {
@@ -114,15 +152,14 @@ impl Letter {
             (name.to_string(), text.join(", "))
         });
         if output.json {
-            let headers: Map<String, Value> =
-                names.map(|(name, text)| (name, text.into())).collect();
-            let mut document = self.summary();
-            document["headers"] = headers.into();
-            document["body"] = match serde_json::from_slice(&self.body) {
-                Ok(body) => body,
-                Err(_) => String::from_utf8_lossy(&self.body).into_owned().into(),
-            };
-            return output.document(&document);
+            return output.document(&Whole {
+                summary: self.summary(),
+                headers: names.collect(),
+                body: match serde_json::from_slice(&self.body) {
+                    Ok(body) => body,
+                    Err(_) => String::from_utf8_lossy(&self.body).into_owned().into(),
+                },
+            });
         }
         output.line(self.line())?;
         let mut lines: Vec<String> = names

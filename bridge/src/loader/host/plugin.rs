@@ -66,6 +66,7 @@ pub struct Plugin {
     pub(super) provider: Box<str>,
     kinds: Box<[Box<str>]>,
     operations: Box<[Box<str>]>,
+    meta: Box<[Box<str>]>,
 }
 
 impl Plugin {
@@ -81,6 +82,7 @@ impl Plugin {
             patience,
             kinds: sorted(kinds),
             operations: sorted(description.operations.keys()),
+            meta: sorted(description.meta.iter()),
             provider: loaded.provider.as_str().into(),
         })
     }
@@ -113,6 +115,13 @@ impl Plugin {
             .binary_search_by(|known| (**known).cmp(kind))
             .ok()?;
         u16::try_from(index).ok()
+    }
+
+    /// Whether events may carry this fact.
+    pub(super) fn has_meta(&self, key: &str) -> bool {
+        self.meta
+            .binary_search_by(|known| (**known).cmp(key))
+            .is_ok()
     }
 
     pub(super) fn has_operation(&self, name: &str) -> bool {

@@ -160,6 +160,7 @@ unsafe fn accept(me: &Arc<Shared>, from: &abi::Event) -> Result<InboundEvent, St
     let payload = unsafe { buffer::adopt(from.payload) };
     let mut is_bad = false;
     let mut texts = [""; at::META + 2 * META_MAX];
+    let mut facts = 0;
     // SAFETY: the caller's promise, for all of them.
     let kind = unsafe {
         let kind = text(&from.kind, KIND_BYTES_MAX, &mut is_bad);
@@ -168,10 +169,15 @@ unsafe fn accept(me: &Arc<Shared>, from: &abi::Event) -> Result<InboundEvent, St
         texts[at::NATIVE_REV] = text(&from.native_rev, KEY_BYTES_MAX, &mut is_bad);
         texts[at::ORDER_KEY] = text(&from.order_key, KEY_BYTES_MAX, &mut is_bad);
         texts[at::CLIENT_REF] = text(&from.client_ref, KEY_BYTES_MAX, &mut is_bad);
-        let pairs = texts[at::META..].chunks_exact_mut(2);
-        for (into, pair) in pairs.zip(meta) {
-            into[0] = text(&pair.key, META_KEY_BYTES_MAX, &mut is_bad);
-            into[1] = text(&pair.value, META_VALUE_BYTES_MAX, &mut is_bad);
+        for pair in meta {
+            let key = text(&pair.key, META_KEY_BYTES_MAX, &mut is_bad);
+            let value = text(&pair.value, META_VALUE_BYTES_MAX, &mut is_bad);
+            // What nobody declared nobody reads.
+            if me.plugin.has_meta(key) {
+                texts[at::META + 2 * facts] = key;
+                texts[at::META + 2 * facts + 1] = value;
+                facts += 1;
+            }
         }
         kind
     };
@@ -196,7 +202,7 @@ unsafe fn accept(me: &Arc<Shared>, from: &abi::Event) -> Result<InboundEvent, St
         payload,
         trace: from.trace,
         time_ms: (from.time_ms != 0).then_some(from.time_ms),
-        texts: Packed::new(&texts[..at::META + 2 * meta.len()]),
+        texts: Packed::new(&texts[..at::META + 2 * facts]),
         kind: kind_index.unwrap_or(KIND_PACKED),
         delivery: from.delivery,
         origin: from.origin,

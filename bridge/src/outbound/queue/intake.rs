@@ -9,7 +9,7 @@ use crate::outbound::check::Target;
 use crate::outbound::flow::{expired, not_now};
 use crate::outbound::lanes::LaneKey;
 use crate::outbound::requests::Asked;
-use crate::outbound::tail::Read;
+use crate::outbound::tail::{Body, Read};
 use crate::outbound::work::{Intake, Origin, What, Work};
 use futures_util::FutureExt;
 use im_bridge_sdk::model::{Command, Durable, Effect, ErrorCode};
@@ -50,7 +50,7 @@ impl Queue {
         self.admit(work);
     }
 
-    fn asked(&mut self, asked: Asked) {
+    pub(super) fn asked(&mut self, asked: Asked) {
         let mut work = Box::new(asked.into_work(&self.desk));
         if self.held_requests >= REQUESTS_MAX && work.fail.is_none() {
             work.fail = Some(overloaded());
@@ -128,13 +128,18 @@ impl Queue {
     }
 
     pub(super) fn read(&mut self, read: Read) {
-        let Some(mut work) = read.work else {
-            // Gone from the stream: there is nothing to do and nobody to tell.
-            let in_hand = Arc::clone(&self.desk.in_hand);
-            let sequence = read.sequence;
-            self.lates
-                .push(async move { in_hand.done(sequence).await }.boxed());
-            return;
+        let mut work = match read.body {
+            Body::Work(work) => work,
+            Body::Gone => {
+                // There is nothing to do and nobody to tell.
+                let in_hand = Arc::clone(&self.desk.in_hand);
+                let sequence = read.sequence;
+                self.lates
+                    .push(async move { in_hand.done(sequence).await }.boxed());
+                return;
+            }
+            // It is the next owner's.
+            Body::Lost => return,
         };
         if read.is_expired {
             self.hold(&mut work);

@@ -50,10 +50,25 @@ impl Queue {
                 self.lanes.done(&key);
                 self.fail(work, too_slow(wait.after));
             } else if wait.is_account {
-                self.lanes.pause(after);
+                self.lanes.put_all_off(after);
             } else {
                 self.lanes.put_off(after);
             }
+        }
+        self.refuse_too_slow(now);
+    }
+
+    /// Requests behind what waits for the pace: they hear now what they would hear at their deadline.
+    fn refuse_too_slow(&mut self, now: std::time::Instant) {
+        let Some(until) = self.lanes.paced_until().filter(|_| self.held_requests > 0) else {
+            return;
+        };
+        let is_too_slow = |work: &Work| {
+            let waits = !work.is_durable && !work.data.options.dry_run;
+            waits && Instant::from_std(until) > work.deadline_at()
+        };
+        for work in self.lanes.extract(|work| is_too_slow(work)) {
+            self.fail(work, too_slow(until.saturating_duration_since(now)));
         }
     }
 

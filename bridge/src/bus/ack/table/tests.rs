@@ -32,6 +32,7 @@ impl Bench {
             stream: Target {
                 name: "S".into(),
                 duplicate_window: Duration::from_secs(100),
+                waits_for_permission: id.starts_with("patient"),
             },
             hold: hold.clone(),
         });
@@ -166,6 +167,23 @@ fn an_error_that_nobody_knows_is_final_the_third_time() {
         description: "no".to_owned(),
     };
     assert_eq!(acked.try_recv(), Ok(Acked::Refused(wanted)));
+}
+
+#[test]
+fn what_is_forbidden_again_and_again_is_refused_unless_it_waits_for_the_permission() {
+    let mut bench = Bench::new();
+    let (_, mut acked) = bench.publish("a", &Hold::forever());
+    let (_, mut patient) = bench.publish("patient", &Hold::forever());
+    for _ in 0..ODD_ERRORS_MAX {
+        assert_eq!(acked.try_recv(), Err(TryRecvError::Empty));
+        for subject in ["s.a", "s.patient", "s.other"] {
+            let words = format!("Permissions Violation for Publish to \"{subject}\"");
+            bench.table.denied(&words, bench.start);
+        }
+    }
+    assert_eq!(acked.try_recv(), Ok(Acked::Refused(Refusal::Forbidden)));
+    assert_eq!(patient.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(bench.table.troubles(bench.start).len(), 1);
 }
 
 #[test]
