@@ -54,10 +54,13 @@ async fn world(webhook: Value) -> World {
 }
 
 /// Where a replica takes webhooks.
-fn address(bridge: &Bridge) -> String {
-    let lines = bridge.log();
-    let mut told = lines.iter().filter_map(|line| line["webhooks"].as_str());
-    told.next().expect("it says where it listens").to_owned()
+async fn address(bridge: &Bridge) -> String {
+    eventually("it says where it listens", || async {
+        let lines = bridge.log();
+        let mut told = lines.iter().filter_map(|line| line["webhooks"].as_str());
+        told.next().map(str::to_owned)
+    })
+    .await
 }
 
 /// Sends these bytes and reads until the other side closes, or has answered.
@@ -82,7 +85,7 @@ fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
 }
 
 async fn post(bridge: &Bridge, path: &str, body: &str) -> u16 {
-    status(&raw(&address(bridge), &request("POST", path, body)).await)
+    status(&raw(&address(bridge).await, &request("POST", path, body)).await)
 }
 
 fn status(answer: &str) -> u16 {
@@ -204,7 +207,7 @@ async fn the_wrong_replica_hands_it_to_the_owner() {
     };
     let left = left.as_ref().unwrap_or(&world.bridge);
     let request = request("POST", "/hooks/sim/demo/s3cret", &notice("later"));
-    let answer = raw(&address(left), &request).await;
+    let answer = raw(&address(left).await, &request).await;
     if status(&answer) != 200 {
         assert_eq!(status(&answer), 503, "{answer}");
         assert!(
@@ -222,7 +225,7 @@ async fn the_wrong_replica_hands_it_to_the_owner() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_sent_is_answered_within_its_bounds() {
     let world = world(json!({ "timeout_ms": 1000, "max_body_bytes": 1024 })).await;
-    let at = address(&world.bridge);
+    let at = address(&world.bridge).await;
     let path = "/hooks/sim/demo/s3cret";
     let long = "x".repeat(1025);
     for (what, method, path, body, expected) in [
