@@ -139,6 +139,74 @@ fn an_account_that_is_off_needs_no_adapter() {
 }
 
 #[test]
+fn an_adapter_whose_secrets_nothing_seals_is_doubtful() {
+    let keeps = |lines: &str| {
+        let with = Installation::new()
+            .with("[accounts.c-echo.shop]\n")
+            .with(lines);
+        c_adapter(&with.place, r#"-DMORE=",\"keeps_secrets\":true""#);
+        with
+    };
+    keeps("").finds(
+        &[],
+        "‼ account   no key seals what c-echo/shop",
+        "nats_seal",
+    );
+    keeps("").finds(
+        &["--strict"],
+        "× account   no key seals what c-echo/shop",
+        "nats_seal",
+    );
+    let sealed = keeps("[nats.seal]\nuse = \"k\"\n[nats.seal.keys]\nk = { file = \"key\" }\n");
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    sealed.place.file("key", key);
+    let ran = sealed.check(&["--strict"]);
+    assert_eq!((ran.code, ran.aside.as_str()), (0, ""), "{ran:?}");
+}
+
+/// The adapter in C, in the plugin folder.
+fn c_adapter(place: &Place, definition: &str) {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-fvisibility=hidden", definition, "-I"])
+        .arg(root.join("plugin-api/include"))
+        .arg("-o")
+        .arg(place.path().join("plugins/c_echo.so"))
+        .arg(root.join("tests/zoo/c/adapter.c"))
+        .status();
+    assert!(built.unwrap().success());
+}
+
+#[test]
+fn an_account_without_room_for_all_objects_is_told_beforehand() {
+    let place = tempfile::tempdir().unwrap();
+    let server = place.path().join("server.conf");
+    let small = "accounts { A { jetstream { max_mem: 1MB, max_file: 256MB }, users: [{ user: a, password: b }] } }\n\
+                 no_auth_user: a\n";
+    std::fs::write(&server, small).unwrap();
+    let nats = Nats::start_with(Jetstream::On, &["-c", server.to_str().unwrap()]);
+    let url = format!("nats.url={}", nats.url());
+    let online = ["--online", "--set", &url];
+    let wide = Installation::new();
+    let ran = wide.check(&online);
+    ran.has("stream", "nats_storage");
+    assert!(
+        ran.data.contains("NATS has no room for IM_EVT: what is still to be made asks for 3728 MiB, 256 MiB are left; \
+                           lower nats.events.max_mib, nats.ledger.max_mib, nats.results.max_mib"),
+        "{ran:?}"
+    );
+    let fits = Installation::new().with(SMALL);
+    assert_eq!(fits.check(&online).code, 0);
+    fits.place.run(&["streams", "apply", "--set", &url]).done();
+    let after = fits.check(&[&online[..], &["--strict"]].concat());
+    assert_eq!(
+        (after.code, after.aside.as_str()),
+        (0, ""),
+        "what is there is not asked for again: {after:?}"
+    );
+}
+
+#[test]
 fn what_is_found_is_json_line_by_line() {
     let items = Installation::new()
         .with("[accounts.sin.demo]\n")

@@ -116,7 +116,7 @@ async fn an_account_is_looked_at_and_told_what_to_do() {
     ]);
     assert!(synced.done().json()["data"]["result"]["count"].is_u64());
     let drained = running.run(&["account", "drain", "sim/demo"]).done();
-    assert!(drained.data.contains("demo"), "{drained:?}");
+    assert!(drained.data.contains("sim/demo"), "{drained:?}");
     running.becomes("online");
 }
 

@@ -17,7 +17,7 @@ fn good() -> Value {
             "properties": { "rate": { "type": "integer", "minimum": 1 } },
         },
         "config_examples": [{ "rate": 2 }],
-        "state_version": 3, "from_the_future": [],
+        "state_version": 3, "keeps_secrets": true, "from_the_future": [],
     })
 }
 
@@ -50,6 +50,7 @@ fn a_good_description_is_read_whole() {
     assert_eq!(description.session.window_events, Some(16));
     assert_eq!(description.operations["poll_messages"], "poll_empty");
     assert_eq!(description.state_version, 3);
+    assert!(description.keeps_secrets);
     assert_eq!(description.document["from_the_future"], json!([]));
 }
 

@@ -150,7 +150,10 @@ async fn drain_moves_an_account_to_the_other_replica() {
     assert_eq!(answer["data"]["status"], "ok", "{answer}");
     let moved = answer["data"]["result"]["accounts"].clone();
     assert!(
-        moved.as_array().unwrap().contains(&json!(alias)),
+        moved
+            .as_array()
+            .unwrap()
+            .contains(&json!(format!("sim/{alias}"))),
         "{answer}"
     );
     eventually("the other one has it", || async {

@@ -145,7 +145,7 @@ async fn control_reaches_the_adapter_or_the_core() {
     assert_eq!(answer["data"]["result"]["healthy"], true, "{answer}");
     assert_eq!(answer["data"]["result"]["state"], "online");
     let (_, answer) = caller.control(&account(), "drain", &none).await;
-    assert_eq!(answer["data"]["result"]["accounts"], json!(["shop1"]));
+    assert_eq!(answer["data"]["result"]["accounts"], json!(["sim/shop1"]));
     let (_, answer) = caller.control(&account(), "sync", &none).await;
     assert_eq!(answer["data"]["error"]["code"], "unsupported_command");
     let (_, answer) = caller.control(&account(), "dance", &none).await;

@@ -62,7 +62,7 @@ impl Core for Scripted {
     }
 
     fn drain(&self) -> BoxFuture<'_, Result<Vec<String>, ErrorObject>> {
-        Box::pin(async { Ok(vec!["shop1".to_owned()]) })
+        Box::pin(async { Ok(vec!["sim/shop1".to_owned()]) })
     }
 
     fn revive(&self) -> BoxFuture<'_, Result<(), ErrorObject>> {

@@ -41,10 +41,7 @@ impl Core for AccountCore {
             let accounts = self.base.directory.of(self.shard);
             // The answer is on its way before this account is asked to end: ending waits for what is in hand.
             self.base.shards.drain(self.shard).await;
-            Ok(accounts
-                .iter()
-                .map(|account| account.alias.to_string())
-                .collect())
+            Ok(accounts.iter().map(ToString::to_string).collect())
         })
     }
 

@@ -3,7 +3,7 @@
 //! Never shrinks, deletes or purges. What differs in another way is told and stays. Two replicas that do this at once
 //! agree, and so does one that is killed in the middle and starts again.
 
-use super::api::{Api, ApiError, number};
+use super::api::{ApiError, number};
 use super::connect::Bus;
 use super::objects::{Limits, ObjectKind, Wanted, wanted};
 use serde_json::{Map, Value};
@@ -14,6 +14,9 @@ use tokio::time::Instant;
 /// A cluster that elects a leader answers nothing for some seconds; nothing else takes this long.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
+const MIB: u64 = 1024 * 1024;
+/// Unless configured otherwise.
+const REPLICAS_IN_CLUSTER: u64 = 3;
 
 /// One field that is not as wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +99,39 @@ impl Plan {
             .iter()
             .filter(|one| one.difference.meaning == Meaning::Other)
     }
+
+    /// Bytes that this step asks for beyond what is there.
+    fn growth(&self, step: &Step) -> u64 {
+        let wanted = step.wanted.max_bytes();
+        match &step.action {
+            Action::Keep => 0,
+            Action::Make => wanted,
+            Action::Widen(_) => {
+                let actual = self.differences.iter().find(|one| {
+                    one.kind == step.wanted.kind
+                        && one.name == step.wanted.name
+                        && one.difference.field == "max_bytes"
+                        && one.difference.meaning == Meaning::Narrower
+                });
+                let actual = actual.and_then(|one| one.difference.actual.as_u64());
+                actual.map_or(0, |actual| wanted.saturating_sub(actual))
+            }
+        }
+    }
+
+    fn no_room(&self, object: &Wanted, asked: u64, left: String) -> ProvisionError {
+        let mut largest: Vec<&Wanted> = self.steps.iter().map(|step| &step.wanted).collect();
+        largest.sort_by_key(|one| std::cmp::Reverse(one.max_bytes()));
+        let mut keys: Vec<&str> = largest.iter().map(|one| one.storage_key).collect();
+        keys.dedup();
+        keys.truncate(3);
+        ProvisionError::Storage {
+            object: object.name.clone(),
+            asked: asked / MIB,
+            left,
+            keys: keys.join(", "),
+        }
+    }
 }
 
 /// Why the objects are not as they must be.
@@ -106,7 +142,7 @@ pub enum ProvisionError {
     #[error("stream {stream} captures {subject}, where answers are expected; change its subjects")]
     Captured { stream: String, subject: String },
     #[error(
-        "NATS has no room for {object}: all objects ask for {asked} MiB, {left} are left; lower {keys}"
+        "NATS has no room for {object}: what is still to be made asks for {asked} MiB, {left} are left; lower {keys}"
     )]
     Storage {
         object: String,
@@ -242,7 +278,7 @@ async fn make(bus: &Bus, plan: &Plan, wanted: &Wanted) -> Result<(), ProvisionEr
         let in_cluster = bus.server().cluster.is_some();
         config.insert(
             "num_replicas".to_owned(),
-            if in_cluster { 3 } else { 1 }.into(),
+            if in_cluster { REPLICAS_IN_CLUSTER } else { 1 }.into(),
         );
     }
     let made = patiently(|| api.call::<Value>(&call, &config)).await;
@@ -271,7 +307,7 @@ async fn make(bus: &Bus, plan: &Plan, wanted: &Wanted) -> Result<(), ProvisionEr
         Err(error)
             if error.is(number::STORAGE_EXCEEDED) || error.is(number::INSUFFICIENT_RESOURCES) =>
         {
-            Err(no_room(api, plan, wanted).await)
+            Err(refused_room(bus, plan, wanted).await)
         }
         Err(error) => Err(refused(wanted, error)),
     }
@@ -292,35 +328,67 @@ fn refused(wanted: &Wanted, error: ApiError) -> ProvisionError {
     }
 }
 
-async fn no_room(api: &Api, plan: &Plan, wanted: &Wanted) -> ProvisionError {
-    const MIB: u64 = 1024 * 1024;
-    let limit = |info: &Value, pointer: &str| info.pointer(pointer).and_then(Value::as_i64);
-    let left = match api.call::<Value>("INFO", &Value::Null).await {
-        Ok(info) => match (
-            limit(&info, "/limits/max_storage"),
-            limit(&info, "/reserved_storage"),
-        ) {
-            (Some(max), Some(reserved)) if max >= 0 => {
-                format!(
-                    "{} MiB",
-                    u64::try_from(max - reserved).unwrap_or_default() / MIB
-                )
-            }
-            // The account has no limit of its own; the server's is not visible from here.
-            _ => "fewer (max_file_store of the server)".to_owned(),
-        },
-        Err(_) => "fewer".to_owned(),
+/// Whether what the plan makes and widens fits into what the account has left. Makes nothing.
+///
+/// The limit of a server is not visible to an account, so this may say yes and making still be refused.
+pub async fn room(bus: &Bus, plan: &Plan) -> Result<(), ProvisionError> {
+    let Some(left) = left(bus, &plan.steps).await else {
+        return Ok(());
     };
-    let mut largest: Vec<&Wanted> = plan.steps.iter().map(|step| &step.wanted).collect();
-    largest.sort_by_key(|one| std::cmp::Reverse(one.max_bytes()));
-    let mut keys: Vec<&str> = largest.iter().map(|one| one.storage_key).collect();
-    keys.dedup();
-    keys.truncate(3);
-    ProvisionError::Storage {
-        object: wanted.name.clone(),
-        asked: largest.iter().map(|one| one.max_bytes()).sum::<u64>() / MIB,
-        left,
-        keys: keys.join(", "),
+    let mut asked = 0;
+    for (index, step) in plan.steps.iter().enumerate() {
+        asked += plan.growth(step) * left.times;
+        if asked > left.bytes {
+            let still = plan.steps.iter().map(|step| plan.growth(step)).sum::<u64>();
+            let (asked, left) = (still * left.times, format!("{} MiB", left.bytes / MIB));
+            return Err(plan.no_room(&plan.steps[index].wanted, asked, left));
+        }
+    }
+    Ok(())
+}
+
+/// What an account has left.
+struct Left {
+    bytes: u64,
+    /// How often each object counts.
+    times: u64,
+}
+
+/// None: the account has no limit of its own, or may not be asked for.
+async fn left(bus: &Bus, steps: &[Step]) -> Option<Left> {
+    let info: Value = bus.control.api().call("INFO", &Value::Null).await.ok()?;
+    let configured = steps.first()?.wanted.config.get("num_replicas");
+    let replicas = match configured.and_then(Value::as_u64) {
+        Some(replicas) => replicas,
+        None if bus.server().cluster.is_some() => REPLICAS_IN_CLUSTER,
+        None => 1,
+    };
+    // Limits by number of replicas count each object once, the others once for each replica.
+    let (limits, times) = match info["tiers"].get(format!("R{replicas}")) {
+        Some(tier) => (tier, 1),
+        None => (&info, replicas),
+    };
+    let max = limits["limits"]["max_storage"].as_u64()?;
+    let taken = limits["reserved_storage"].as_u64().unwrap_or_default();
+    Some(Left {
+        bytes: max.saturating_sub(taken),
+        times,
+    })
+}
+
+async fn refused_room(bus: &Bus, plan: &Plan, wanted: &Wanted) -> ProvisionError {
+    let is_made = |step: &&Step| step.wanted.name != wanted.name;
+    let still = plan.steps.iter().skip_while(is_made);
+    let asked = still.map(|step| plan.growth(step)).sum::<u64>();
+    match left(bus, &plan.steps).await {
+        Some(left) => {
+            let bytes = format!("{} MiB", left.bytes / MIB);
+            plan.no_room(wanted, asked * left.times, bytes)
+        }
+        None => {
+            let less = "fewer (max_file_store of the server)".to_owned();
+            plan.no_room(wanted, asked, less)
+        }
     }
 }
 

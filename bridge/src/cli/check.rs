@@ -235,8 +235,20 @@ fn accounts(loaded: &Loaded, full: &Full, report: &mut Report<'_>) -> io::Result
             )?;
             continue;
         }
-        for alias in enabled {
+        for alias in &enabled {
             report.good("account", &format!("{provider}/{alias}"))?;
+        }
+        let keeps_secrets = full.plugins[provider.as_str()].description.keeps_secrets;
+        if keeps_secrets && loaded.config.nats.seal.uses.is_empty() {
+            let names: Vec<String> = enabled
+                .iter()
+                .map(|alias| format!("{provider}/{alias}"))
+                .collect();
+            let finding = format!(
+                "no key seals what {} keeps secret, so whoever takes over logs in anew; set nats.seal.use",
+                names.join(", ")
+            );
+            report.doubtful("account", &finding, "nats_seal")?;
         }
     }
     Ok(())

@@ -120,13 +120,14 @@ pub struct Early<'a> {
     /// The `plugins` table.
     pub plugins: crate::loader::PluginsConfig,
     tree: &'a Table,
+    core: &'a serde_json::Value,
 }
 
 impl Early<'_> {
     /// The first thing that is wrong with the accounts of a provider if this schema judges them.
     pub fn mistake(&self, adapter: AdapterSchema) -> Option<String> {
         let place = format!("accounts.{}.", adapter.provider);
-        let schema = schema::with(&[adapter]);
+        let schema = schema::with(self.core.clone(), &[adapter]);
         let mut tree = self.tree.clone();
         typing::apply(&mut tree, &schema);
         let mut problems = Problems::default();
@@ -168,13 +169,13 @@ pub fn load(
         Err(problem) => problems.push(problem),
     }
 
-    typing::apply(&mut tree, &schema::core());
+    let core = schema::core();
     let adapters = adapters(&Early {
-        plugins: plugins_alone(&tree),
+        plugins: plugins_alone(&tree, &core),
         tree: &tree,
+        core: &core,
     });
-    let schema = schema::with(&adapters);
-    // Again, since only now accounts have a schema; what has a type keeps it.
+    let schema = schema::with(core, &adapters);
     typing::apply(&mut tree, &schema);
     check::schema(&tree, &schema, &mut problems);
     let config = check::typed(&tree, &mut problems);
@@ -202,7 +203,7 @@ pub fn load(
 }
 
 /// The `plugins` table, read before anything else may be judged: what is wrong with it is told later.
-fn plugins_alone(tree: &Table) -> crate::loader::PluginsConfig {
+fn plugins_alone(tree: &Table, core: &serde_json::Value) -> crate::loader::PluginsConfig {
     let table = tree
         .get(&["plugins".to_owned()])
         .map(|entry| entry.node.clone());
@@ -210,6 +211,7 @@ fn plugins_alone(tree: &Table) -> crate::loader::PluginsConfig {
     if let Some(node) = table {
         alone.set(&["plugins".to_owned()], node);
     }
+    typing::apply(&mut alone, core);
     let json = alone.to_json();
     serde_json::from_value(json["plugins"].clone()).unwrap_or_default()
 }

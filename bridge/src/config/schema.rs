@@ -23,8 +23,8 @@ pub fn core() -> Value {
 }
 
 /// The core's schema with these adapters' accounts.
-pub fn with(adapters: &[AdapterSchema]) -> Value {
-    let mut root = core();
+pub fn with(core: Value, adapters: &[AdapterSchema]) -> Value {
+    let mut root = core;
     let mut providers = Map::new();
     for adapter in adapters {
         let prefix = format!("{}.", adapter.provider);

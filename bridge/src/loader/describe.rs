@@ -49,6 +49,8 @@ pub struct Description {
     pub config_examples: Vec<Value>,
     /// Raised when an older version cannot read what this one keeps; 1 unless said otherwise.
     pub state_version: u64,
+    /// It puts secrets among its keys, which are kept only if there is a key to seal them.
+    pub keeps_secrets: bool,
     /// The whole document.
     pub document: Value,
 }
@@ -234,6 +236,15 @@ impl Notes {
         number
     }
 
+    /// False unless it is said.
+    fn flag(&mut self, members: &Map<String, Value>, key: &str) -> bool {
+        let flag = members.get(key).map(Value::as_bool);
+        if flag == Some(None) {
+            self.note(format!("/{key}"), "is neither true nor false");
+        }
+        flag.flatten().unwrap_or_default()
+    }
+
     fn texts(&mut self, value: Option<&Value>, at: &str) -> Vec<String> {
         let Some(value) = value else {
             return Vec::new();
@@ -336,6 +347,7 @@ fn parts(
         config_schema,
         config_examples,
         state_version: notes.number(members, "", "state_version").unwrap_or(1),
+        keeps_secrets: notes.flag(members, "keeps_secrets"),
         document: Value::Null,
     })
 }

@@ -37,7 +37,7 @@ pub trait Core: Send + Sync + 'static {
     /// What the account offers, for `info`. Its member `provider` is the adapter's.
     fn info(&self) -> BoxFuture<'_, Result<results::AccountInfo, ErrorObject>>;
 
-    /// Hands the account, and all that share its shard, to another replica; their aliases.
+    /// Hands the account, and all that share its shard, to another replica; what they are called.
     fn drain(&self) -> BoxFuture<'_, Result<Vec<String>, ErrorObject>>;
 
     /// Begins an account anew that was given up, or that has no instance: `reconnect` without anybody to ask.

@@ -23,6 +23,7 @@ pub struct Description {
     optional: Vec<String>,
     examples: Vec<Value>,
     state_version: u32,
+    keeps_secrets: bool,
 }
 
 /// How an account's session behaves.
@@ -65,6 +66,7 @@ impl Description {
             optional: vec![abi::EXT_KV.to_owned(), abi::EXT_METRICS.to_owned()],
             examples: Vec::new(),
             state_version: 1,
+            keeps_secrets: false,
         }
     }
 
@@ -141,6 +143,13 @@ impl Description {
         self
     }
 
+    /// Says that secrets are put among the account's keys, such as a session's token. Without a key that seals them they are
+    /// kept in memory only, and `check` tells so.
+    pub fn keeps_secrets(mut self) -> Self {
+        self.keeps_secrets = true;
+        self
+    }
+
     /// The extension of this name is offered or used.
     pub(crate) fn lists(&self, extension: &str) -> bool {
         let mut all = self.required.iter().chain(&self.optional);
@@ -174,6 +183,9 @@ impl Description {
             if let Some(value) = value {
                 document[key] = value.into();
             }
+        }
+        if self.keeps_secrets {
+            document["keeps_secrets"] = true.into();
         }
         document.to_string()
     }

@@ -166,6 +166,7 @@ c_struct! {
         /// | `config_schema` | JSON Schema 2020-12, `additionalProperties: false`, secrets say `"x-imb-secret": true` |
         /// | `config_examples` | at least one that the schema accepts; the file is tried out with the first |
         /// | `state_version` | raised when an older version cannot read what this one keeps in `imb.kv/1` |
+        /// | `keeps_secrets` | true: it puts secrets into `imb.kv/1`, such as a session's token; may be left out |
         describe: Option<unsafe extern "C" fn(*mut Str) -> Status>,
         /// The adapter's functions; static.
         adapter: *const Adapter,

@@ -9,6 +9,9 @@
 #ifndef VERSION
 #define VERSION "1.0.0"
 #endif
+#ifndef MORE /* members of the description */
+#define MORE ""
+#endif
 #ifndef TABLE /* another file may include this one and put functions of its own in front */
 #define TABLE(function) function
 #endif
@@ -80,7 +83,7 @@ static imb_status describe(imb_str *out) {
       "\"model\":{\"major\":1,\"minor\":0},\"operations\":{\"send\":\"command\"},"
       "\"capabilities\":{\"events\":{\"message.created\":2},\"commands\":{\"message.send\":2}},"
       "\"session\":{\"overlap\":true,\"ack\":\"each\"},\"config_schema\":{\"type\":\"object\",\"properties\":{},"
-      "\"additionalProperties\":false},\"config_examples\":[{}],\"state_version\":1}");
+      "\"additionalProperties\":false},\"config_examples\":[{}],\"state_version\":1" MORE "}");
   return *out = text, IMB_OK;
 }
 

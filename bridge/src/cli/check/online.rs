@@ -36,6 +36,9 @@ pub(super) async fn check(config: &Config, full: &Full, report: &mut Report<'_>)
     match provision::plan(&bus, &app::settings::limits(&config.nats)).await {
         Ok(plan) => {
             objects(&plan, &config.nats, report)?;
+            if let Err(error) = provision::room(&bus, &plan).await {
+                report.wrong("stream", &error.to_string(), error.code())?;
+            }
             let makes = config.nats.provision && plan.is_due();
             permissions(&bus, &config.nats, makes, report).await?;
             there(&bus, full, config, report).await?;

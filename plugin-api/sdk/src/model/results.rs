@@ -341,7 +341,7 @@ results! {
 
     /// Accounts handed to another replica.
     Drain {
-        /// Their aliases.
+        /// As `<provider>/<account>`.
         accounts: Vec<String>,
     }
 
