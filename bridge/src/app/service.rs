@@ -31,7 +31,7 @@ use crate::config::secret::SecretError;
 use crate::config::types::Config;
 use crate::config::{self, Mistaken, Origins};
 use crate::loader::host::Pool;
-use crate::telemetry::{Registry, Telemetry, TelemetryError, logs};
+use crate::telemetry::{Pushed, Registry, Telemetry, TelemetryError, logs};
 use crate::{inbound, outbound};
 use im_bridge_sdk::model::AccountState;
 use std::collections::BTreeMap;
@@ -113,6 +113,7 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
         _lines,
         registry,
         telemetry,
+        pushed,
     } = listen(&origins, &parts)?;
     let starting = start(origins, &parts, &registry, &telemetry);
     let mut running = tokio::select! {
@@ -123,14 +124,19 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
     let ended = running.serve(&mut signals).await;
     let within = Duration::from_millis(early.admin.shutdown_ms);
     let end = shutdown::shut_down(running, &parts.health, within, &mut signals).await;
-    flush(telemetry).await;
+    flush(telemetry, pushed).await;
     drop(beating);
     ended.map(|()| end)
 }
 
 /// Sends the last spans, within a limit, on a thread of its own: a collector may be away.
-async fn flush(telemetry: Telemetry) {
-    let flushed = tokio::task::spawn_blocking(move || telemetry.shut_down(FLUSH_WITHIN));
+async fn flush(telemetry: Telemetry, pushed: Pushed) {
+    let flushed = tokio::task::spawn_blocking(move || {
+        std::thread::scope(|scope| {
+            scope.spawn(|| pushed.shut_down(FLUSH_WITHIN));
+            telemetry.shut_down(FLUSH_WITHIN)
+        })
+    });
     if let Ok(lost @ 1..) = flushed.await {
         tracing::warn!(
             lost,
@@ -144,6 +150,7 @@ struct Early {
     config: Config,
     registry: Registry,
     telemetry: Telemetry,
+    pushed: Pushed,
     _admin: Admin,
     _lines: Option<logs::Guard>,
 }
@@ -168,12 +175,14 @@ fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> 
         );
     }
     let telemetry = Telemetry::start(&early.telemetry, &settings::name(&early.nats))?;
-    let registry = Registry::default();
+    let accounts_max = usize::try_from(early.telemetry.metrics.max_accounts).unwrap_or(usize::MAX);
+    let registry = Registry::new(accounts_max);
     if let Some(lines) = &lines {
         registry.add(lines.figures());
     }
     registry.add(&telemetry.source());
     registry.add(parts);
+    let pushed = Pushed::start(&early.telemetry, &telemetry, &registry, lines.as_ref())?;
     let report = {
         let parts = Arc::clone(parts);
         Arc::new(move || parts.status())
@@ -189,6 +198,7 @@ fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> 
         config: early,
         registry,
         telemetry,
+        pushed,
         _admin: admin,
         _lines: lines,
     })

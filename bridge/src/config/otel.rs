@@ -97,6 +97,27 @@ impl Layer {
                 "none" => self.set(name, &traces("enabled"), json!(false)),
                 _ => return Err("neither otlp nor none".to_owned()),
             },
+            "OTEL_METRICS_EXPORTER" | "OTEL_LOGS_EXPORTER" => {
+                let is_wanted = match value {
+                    "otlp" => true,
+                    "none" => false,
+                    _ => return Err("neither otlp nor none".to_owned()),
+                };
+                let signal = if name == "OTEL_LOGS_EXPORTER" {
+                    "logs"
+                } else {
+                    "metrics"
+                };
+                self.set(name, &["telemetry", signal, "otlp"], json!(is_wanted));
+            }
+            "OTEL_METRIC_EXPORT_INTERVAL" => {
+                let ms = within(value, 5_000, 600_000)?;
+                self.set(
+                    name,
+                    &["telemetry", "metrics", "interval_s"],
+                    json!(ms / 1_000),
+                );
+            }
             "OTEL_BSP_MAX_QUEUE_SIZE" => {
                 let size = within(value, 512, 65_536)?;
                 self.set(name, &traces("queue"), json!(size));
@@ -105,9 +126,17 @@ impl Layer {
                 let Some(key) = name.strip_prefix("OTEL_EXPORTER_OTLP_") else {
                     return Ok(());
                 };
-                match key.strip_prefix("TRACES_") {
-                    Some(key) => {
-                        self.exporter(name, &["telemetry", "otlp", "traces"], key, value)?
+                let signals = [
+                    ("TRACES_", "traces"),
+                    ("METRICS_", "metrics"),
+                    ("LOGS_", "logs"),
+                ];
+                let own = signals
+                    .iter()
+                    .find_map(|(prefix, signal)| Some((key.strip_prefix(prefix)?, *signal)));
+                match own {
+                    Some((key, signal)) => {
+                        self.exporter(name, &["telemetry", "otlp", signal], key, value)?;
                     }
                     None => self.exporter(name, &["telemetry", "otlp"], key, value)?,
                 }

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 pub const OTHER: &str = "other";
 
 /// Values of the labels of one series, in the order of the metric's definition.
-type Labels = Box<[Box<str>]>;
+pub type Labels = Box<[Box<str>]>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {

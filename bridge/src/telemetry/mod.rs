@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod otlp;
 mod own;
 pub mod per_provider;
+mod pushed;
 pub mod redact;
 mod settings;
 pub mod traces;
@@ -28,6 +29,7 @@ pub use histogram::Histogram;
 pub use metrics::{Metric, Registry, Source, Type};
 pub use own::{Own, OwnValue};
 pub use per_provider::PerProvider;
+pub use pushed::Pushed;
 pub use settings::{TelemetryError, mistakes};
 pub use traces::{
     AccountLabels, CommandEnd, CommandFacts, CommandSpan, EventFacts, EventKind, EventSpan, Op,
@@ -55,6 +57,8 @@ pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
     traces: Option<Arc<Traces>>,
+    /// Who speaks.
+    resource: Vec<KeyValue>,
     /// `trace_context_invalid_total`
     contexts_invalid: AtomicU64,
 }
@@ -62,12 +66,13 @@ struct Inner {
 impl Telemetry {
     /// No spans.
     pub fn off() -> Self {
-        Self::with(None)
+        Self::with(None, Vec::new())
     }
 
-    fn with(traces: Option<Arc<Traces>>) -> Self {
+    fn with(traces: Option<Arc<Traces>>, resource: Vec<KeyValue>) -> Self {
         Self(Arc::new(Inner {
             traces,
+            resource,
             contexts_invalid: AtomicU64::new(0),
         }))
     }
@@ -79,15 +84,21 @@ impl Telemetry {
     pub fn start(config: &types::Telemetry, replica: &str) -> Result<Self, TelemetryError> {
         let settings = Settings::new(config)?;
         let target = Target::of(Signal::Traces, &config.otlp)?;
-        let Some(target) = target.filter(|_| config.traces.enabled) else {
-            return Ok(Self::off());
-        };
         let resource = settings::resource(config, replica);
+        let Some(target) = target.filter(|_| config.traces.enabled) else {
+            return Ok(Self::with(None, resource));
+        };
+        let of_spans = resource.clone();
         let capacity = usize::try_from(config.traces.queue).unwrap_or(usize::MAX);
         let exporter = Exporter::start(Signal::Traces, target, capacity, move |spans| {
-            message(spans, &resource)
+            message(spans, &of_spans)
         })?;
-        Ok(Self::with(Some(Arc::new(Traces::new(settings, exporter)))))
+        let traces = Traces::new(settings, exporter);
+        Ok(Self::with(Some(Arc::new(traces)), resource))
+    }
+
+    fn resource(&self) -> impl Iterator<Item = KeyValue> + '_ {
+        self.0.resource.iter().cloned()
     }
 
     /// Whether there are spans at all.

@@ -81,22 +81,34 @@ pub fn mistakes(config: &Telemetry) -> Vec<(String, TelemetryError)> {
         .into_iter()
         .map(|error| (error.path(), error))
         .collect();
-    // An unreadable secret is told with all others.
-    if let Err(error @ (TargetError::Endpoint(_) | TargetError::Protocol)) =
-        Target::of(Signal::Traces, &config.otlp)
-    {
+    let (metrics, logs) = (config.metrics.otlp, config.logs.otlp);
+    for (signal, own, is_sent) in [
+        (Signal::Traces, &config.otlp.traces, true),
+        (Signal::Metrics, &config.otlp.metrics, metrics),
+        (Signal::Logs, &config.otlp.logs, logs),
+    ] {
+        let target = Target::of(signal, &config.otlp);
+        // An unreadable secret is told with all others.
+        let Err(error @ (TargetError::Endpoint(_) | TargetError::Protocol)) = target else {
+            continue;
+        };
         let error = TelemetryError::from(error);
-        let own = &config.otlp.traces;
         let is_own = match &error {
             TelemetryError::Target(TargetError::Endpoint(_)) => own.endpoint.is_some(),
             _ => own.protocol.is_some(),
         };
         let path = match is_own {
-            true => error
-                .path()
-                .replace("telemetry.otlp.", "telemetry.otlp.traces."),
+            true => {
+                let own = format!("telemetry.otlp.{}.", signal.as_str());
+                error.path().replace("telemetry.otlp.", &own)
+            }
+            // What is wrong for all is told once.
+            false if signal != Signal::Traces => continue,
             false => error.path(),
         };
+        if !is_sent {
+            continue;
+        }
         found.push((path, error));
     }
     found

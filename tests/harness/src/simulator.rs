@@ -27,10 +27,7 @@ pub struct Simulator {
 impl Simulator {
     /// The sim adapter's provider, built if it has to be.
     pub fn start() -> Self {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.args(["run", "-q", "-p", "im-bridge-test-simulators", "--"]);
-        Self::started(&mut command)
+        Self::started(&mut program())
     }
 
     /// The same from this file.
@@ -70,6 +67,27 @@ impl Simulator {
     pub fn thaw(&self) {
         signal_child(&self.child, Signal::CONT);
     }
+}
+
+/// The simulators' program: the one that was built with this test, else cargo makes it. Not always cargo: it would wait for
+/// every other build of this folder, and one package alone is built with other features than all of them.
+fn program() -> Command {
+    let test = std::env::current_exe().expect("a test has a file");
+    let built = test.ancestors().nth(2).map(|profile| {
+        let program = profile.join("im-bridge-test-simulators");
+        let adapter = profile.join("deps/libim_bridge_adapter_sim.so");
+        (program, adapter)
+    });
+    let changed = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+    if let Some((program, adapter)) = built
+        && changed(&program).is_some_and(|made| Some(made) >= changed(&adapter))
+    {
+        return Command::new(program);
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "-q", "-p", "im-bridge-test-simulators", "--"]);
+    command
 }
 
 impl Drop for Simulator {

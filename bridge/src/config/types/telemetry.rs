@@ -20,6 +20,8 @@ pub struct Telemetry {
     pub otlp: Otlp,
     /// Traces.
     pub traces: Traces,
+    /// Metrics.
+    pub metrics: Metrics,
     /// Log lines.
     pub logs: Logs,
 }
@@ -32,6 +34,7 @@ impl Default for Telemetry {
             resource: BTreeMap::new(),
             otlp: Otlp::default(),
             traces: Traces::default(),
+            metrics: Metrics::default(),
             logs: Logs::default(),
         }
     }
@@ -56,6 +59,10 @@ pub struct Otlp {
     pub headers: BTreeMap<String, Reference>,
     /// What is different for traces.
     pub traces: OtlpSignal,
+    /// What is different for metrics.
+    pub metrics: OtlpSignal,
+    /// What is different for log lines.
+    pub logs: OtlpSignal,
 }
 
 impl Default for Otlp {
@@ -68,6 +75,8 @@ impl Default for Otlp {
             ca: None,
             headers: BTreeMap::new(),
             traces: OtlpSignal::default(),
+            metrics: OtlpSignal::default(),
+            logs: OtlpSignal::default(),
         }
     }
 }
@@ -208,6 +217,30 @@ pub enum ConsumerParent {
     Link,
 }
 
+/// `[telemetry.metrics]`: beside the endpoint for scrapers, which is always there.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Send them to the collector, too.
+    pub otlp: bool,
+    /// Seconds between two sendings.
+    #[schemars(range(min = 5, max = 600))]
+    pub interval_s: u64,
+    /// Accounts with series of their own, the first ones by name; the others share them. 0: all share them.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub max_accounts: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            otlp: false,
+            interval_s: 60,
+            max_accounts: 1_000,
+        }
+    }
+}
+
 /// `[telemetry.logs]`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -216,6 +249,8 @@ pub struct Logs {
     pub level: LogLevel,
     /// Form of a line.
     pub format: LogFormat,
+    /// Send them to the collector, too.
+    pub otlp: bool,
     /// Lines of one kind within a minute, before they become one a minute that counts the others; 0: all.
     #[schemars(range(min = 0, max = 1000))]
     pub repeats_per_minute: u32,
@@ -228,6 +263,7 @@ impl Default for Logs {
         Self {
             level: LogLevel::default(),
             format: LogFormat::default(),
+            otlp: false,
             repeats_per_minute: 5,
             targets: BTreeMap::new(),
         }

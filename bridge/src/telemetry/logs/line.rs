@@ -90,7 +90,7 @@ impl Visit for Fields {
     }
 }
 
-/// The line, with its end.
+/// The line, with its end. Its fields are clean.
 pub(super) fn render(
     now: Time,
     level: Level,
@@ -99,28 +99,27 @@ pub(super) fn render(
     is_json: bool,
 ) -> String {
     let mut out = String::with_capacity(256);
-    let message = redact::redact(&fields.message);
+    let message = fields.message.as_str();
     if is_json {
         let level = level.as_str().to_lowercase();
         let _ = write!(out, "{{\"ts\":\"{now}\",\"level\":\"{level}\"");
         member(&mut out, "target", &target.into());
         member(&mut out, "msg", &message.into());
     } else {
-        let _ = write!(out, "{now} {level:<5} {}", printable(&message));
+        let _ = write!(out, "{now} {level:<5} {}", printable(message));
     }
     for (name, value) in &fields.rest {
         if out.len() > LINE_BYTES_MAX - VALUE_BYTES_MAX {
             break;
         }
-        let value = without_secrets(name, value);
         if !is_json {
             let text = value.as_str().map_or_else(|| value.to_string(), printable);
             let _ = write!(out, "  {}={text}", printable(name));
-        } else if let Some((provider, account)) = account_of(name, &value) {
+        } else if let Some((provider, account)) = account_of(name, value) {
             member(&mut out, "provider", &provider.into());
             member(&mut out, "account", &account.into());
         } else {
-            member(&mut out, name, &value);
+            member(&mut out, name, value);
         }
     }
     out.push_str(if is_json { "}\n" } else { "\n" });
@@ -140,14 +139,23 @@ fn account_of<'v>(name: &str, value: &'v Value) -> Option<(&'v str, &'v str)> {
     }
 }
 
-fn without_secrets<'v>(name: &str, value: &'v Value) -> Cow<'v, Value> {
-    match value {
-        Value::String(_) if redact::is_secret_name(name) => Cow::Owned(REDACTED.into()),
-        Value::String(text) => match redact::redact(text) {
-            Cow::Borrowed(_) => Cow::Borrowed(value),
-            Cow::Owned(text) => Cow::Owned(text.into()),
-        },
-        _ => Cow::Borrowed(value),
+/// Takes the secrets out.
+pub(super) fn clean(fields: &mut Fields) {
+    clean_text(&mut fields.message);
+    for (name, value) in &mut fields.rest {
+        if let Value::String(text) = value {
+            if redact::is_secret_name(name) {
+                REDACTED.clone_into(text);
+            } else {
+                clean_text(text);
+            }
+        }
+    }
+}
+
+fn clean_text(text: &mut String) {
+    if let Cow::Owned(cleaned) = redact::redact(text) {
+        *text = cleaned;
     }
 }
 

@@ -12,6 +12,7 @@ mod ring;
 use self::line::Fields;
 use self::repeats::{Fate, Repeats, Summary};
 use self::ring::Ring;
+use super::otlp::logs as otlp;
 use super::{Exposition, Metric, Source};
 use crate::config::types::{LogFormat, LogLevel, Logs};
 use im_bridge_sdk::model::Time;
@@ -120,6 +121,14 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// From now on each line is sent there, too.
+    pub(super) fn also_to(&self, records: Arc<otlp::Records>) {
+        // Set once, at the start.
+        let _ = self.0.records.set(records);
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.summarise(Instant::now(), true);
@@ -143,6 +152,8 @@ struct Sink {
     repeats: Mutex<Repeats<Head>>,
     ring: Ring,
     suppressed: [AtomicU64; LEVELS.len()],
+    /// Also to a collector, once there is one.
+    records: OnceLock<Arc<otlp::Records>>,
 }
 
 const LEVELS: [Level; 5] = [
@@ -173,6 +184,7 @@ impl Sink {
             repeats: Mutex::new(Repeats::new(config.repeats_per_minute)),
             ring: Ring::default(),
             suppressed: Default::default(),
+            records: OnceLock::new(),
         }
     }
 
@@ -207,7 +219,7 @@ impl Sink {
                 if suppressed > 0 {
                     fields.rest.push(("suppressed".into(), suppressed.into()));
                 }
-                self.write(level, target, &fields);
+                self.write(level, target, fields);
             }
             Fate::LeftOut => {
                 let at = LEVELS.iter().position(|known| *known == level).unwrap_or(0);
@@ -216,9 +228,18 @@ impl Sink {
         }
     }
 
-    fn write(&self, level: Level, target: &str, fields: &Fields) {
-        let line = line::render(now(), level, target, fields, self.is_json);
+    fn write(&self, level: Level, target: &str, mut fields: Fields) {
+        line::clean(&mut fields);
+        let now = now();
+        let line = line::render(now, level, target, &fields, self.is_json);
         self.ring.push(line, level == Level::ERROR);
+        if let Some(records) = self.records.get().filter(|_| otlp::is_sent(target)) {
+            let at_ns = u64::try_from(now.ms())
+                .unwrap_or(0)
+                .saturating_mul(1_000_000);
+            let rest = fields.rest.iter().map(|(name, value)| (&**name, value));
+            records.push(otlp::record(at_ns, level, target, &fields.message, rest));
+        }
     }
 
     /// Tells what was left out of kinds that fell silent.
@@ -231,7 +252,7 @@ impl Sink {
         {
             let fields = &mut head.fields.rest;
             fields.push(("suppressed".into(), suppressed.into()));
-            self.write(head.level, &head.target, &head.fields);
+            self.write(head.level, &head.target, head.fields);
         }
     }
 }

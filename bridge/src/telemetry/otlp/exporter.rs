@@ -3,7 +3,7 @@
 use super::figures::{Figures, Reason};
 use super::target::Target;
 use super::{Answer, Signal, Transport};
-use crate::telemetry::Exposition;
+use crate::telemetry::{Exposition, Source};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -167,13 +167,19 @@ impl<T: Send + 'static> Exporter<T> {
     }
 }
 
+impl<T: Send + 'static> Source for Exporter<T> {
+    fn collect(&self, to: &mut Exposition) {
+        Self::collect(self, to);
+    }
+}
+
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self, target: &Target, write: &dyn Fn(Vec<T>) -> Vec<u8>) {
-        let transport = Transport::new(target);
+        let transport = Transport::new(self.signal, target);
         let mut trouble = Trouble::new(self.signal, target);
         while let Some(batch) = self.next() {
             let count = batch.len() as u64;

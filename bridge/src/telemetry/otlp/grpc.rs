@@ -1,12 +1,13 @@
 //! One attempt over gRPC, in builds that have it.
 
-use super::Answer;
 use super::figures::Reason;
 use super::target::Target;
+use super::{Answer, Signal};
 use crate::config::types::Compression;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use prost::Message as _;
+use prost::Message;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tonic::codec::CompressionEncoding;
@@ -14,15 +15,22 @@ use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
+/// One of each signal, since each has its own types.
+enum Service {
+    Traces(TraceServiceClient<Channel>),
+    Metrics(MetricsServiceClient<Channel>),
+    Logs(LogsServiceClient<Channel>),
+}
+
 pub(super) struct Client {
     runtime: Runtime,
-    client: TraceServiceClient<Channel>,
+    service: Service,
     headers: MetadataMap,
 }
 
 impl Client {
     /// On a thread that runs no tasks: it has a runtime of its own.
-    pub(super) fn new(target: &Target) -> Result<Self, String> {
+    pub(super) fn new(signal: Signal, target: &Target) -> Result<Self, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| text(&error))?;
@@ -42,10 +50,7 @@ impl Client {
             let _inside = runtime.enter();
             endpoint.connect_lazy()
         };
-        let mut client = TraceServiceClient::new(channel);
-        if target.compression == Compression::Gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
-        }
+        let service = Service::new(signal, channel, target.compression);
         let mut headers = MetadataMap::new();
         for (name, secret) in &target.headers {
             let key = AsciiMetadataKey::from_bytes(name.as_bytes());
@@ -56,31 +61,19 @@ impl Client {
         }
         Ok(Self {
             runtime,
-            client,
+            service,
             headers,
         })
     }
 
     pub(super) fn send(&self, message: &[u8], within: Duration) -> Answer {
-        // The client writes the message itself, so it is read once more: cheap against a second way to write one.
-        let message = match ExportTraceServiceRequest::decode(message) {
-            Ok(message) => message,
-            Err(error) => return Answer::Refused(error.to_string()),
-        };
-        let mut request = Request::new(message);
-        *request.metadata_mut() = self.headers.clone();
-        let mut client = self.client.clone();
-        let answered = self
-            .runtime
-            .block_on(async { tokio::time::timeout(within, client.export(request)).await });
+        let answered = self.runtime.block_on(async {
+            tokio::time::timeout(within, self.service.send(message, &self.headers)).await
+        });
         match answered {
-            Ok(Ok(answer)) => {
-                let partial = answer.into_inner().partial_success;
-                let refused = partial.map_or(0, |it| it.rejected_spans);
-                Answer::Taken {
-                    refused: u64::try_from(refused).unwrap_or(0),
-                }
-            }
+            Ok(Ok(refused)) => Answer::Taken {
+                refused: u64::try_from(refused).unwrap_or(0),
+            },
             Ok(Err(status)) => failed(&status),
             Err(_) => Answer::Later {
                 reason: Reason::Timeout,
@@ -88,6 +81,57 @@ impl Client {
                 after: None,
             },
         }
+    }
+}
+
+/// The client writes the message itself, so it is read once more: cheap against a second way to write one.
+fn request<M: Message + Default>(
+    message: &[u8],
+    headers: &MetadataMap,
+) -> Result<Request<M>, Status> {
+    let message = M::decode(message).map_err(|error| Status::internal(error.to_string()))?;
+    let mut request = Request::new(message);
+    *request.metadata_mut() = headers.clone();
+    Ok(request)
+}
+
+impl Service {
+    fn new(signal: Signal, channel: Channel, compression: Compression) -> Self {
+        macro_rules! zipped {
+            ($client:ty) => {{
+                let client = <$client>::new(channel);
+                match compression {
+                    Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
+                    Compression::None => client,
+                }
+            }};
+        }
+        match signal {
+            Signal::Traces => Self::Traces(zipped!(TraceServiceClient<Channel>)),
+            Signal::Metrics => Self::Metrics(zipped!(MetricsServiceClient<Channel>)),
+            Signal::Logs => Self::Logs(zipped!(LogsServiceClient<Channel>)),
+        }
+    }
+
+    /// How many it refused.
+    async fn send(&self, message: &[u8], headers: &MetadataMap) -> Result<i64, Status> {
+        Ok(match self {
+            Self::Traces(client) => {
+                let answer = client.clone().export(request(message, headers)?).await?;
+                let partial = answer.into_inner().partial_success;
+                partial.map_or(0, |it| it.rejected_spans)
+            }
+            Self::Metrics(client) => {
+                let answer = client.clone().export(request(message, headers)?).await?;
+                let partial = answer.into_inner().partial_success;
+                partial.map_or(0, |it| it.rejected_data_points)
+            }
+            Self::Logs(client) => {
+                let answer = client.clone().export(request(message, headers)?).await?;
+                let partial = answer.into_inner().partial_success;
+                partial.map_or(0, |it| it.rejected_log_records)
+            }
+        })
     }
 }
 

@@ -13,18 +13,23 @@ mod figures;
 #[cfg(feature = "otlp-grpc")]
 mod grpc;
 mod http;
+pub mod logs;
+pub mod metrics;
 mod target;
 
 pub use exporter::Exporter;
 pub use figures::{DROPPED, Figures, Reason};
 pub use target::{Target, TargetError, check_endpoint, header_list};
 
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use std::time::Duration;
 
 /// What a collector takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     Traces,
+    Metrics,
+    Logs,
 }
 
 impl Signal {
@@ -32,6 +37,8 @@ impl Signal {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
         }
     }
 
@@ -39,7 +46,17 @@ impl Signal {
     fn path(self) -> &'static str {
         match self {
             Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
         }
+    }
+}
+
+fn attribute(key: &str, value: any_value::Value) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
     }
 }
 
@@ -67,13 +84,19 @@ enum Transport {
 }
 
 impl Transport {
-    fn new(target: &Target) -> Result<Self, String> {
+    #[cfg_attr(
+        not(feature = "otlp-grpc"),
+        expect(unused_variables, reason = "over HTTP the address tells")
+    )]
+    fn new(signal: Signal, target: &Target) -> Result<Self, String> {
         match target.protocol {
             crate::config::types::Protocol::HttpProtobuf => {
                 http::Client::new(target).map(Self::Http)
             }
             #[cfg(feature = "otlp-grpc")]
-            crate::config::types::Protocol::Grpc => grpc::Client::new(target).map(Self::Grpc),
+            crate::config::types::Protocol::Grpc => {
+                grpc::Client::new(signal, target).map(Self::Grpc)
+            }
             #[cfg(not(feature = "otlp-grpc"))]
             crate::config::types::Protocol::Grpc => Err("this build has no grpc".to_owned()),
         }

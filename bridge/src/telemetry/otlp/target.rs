@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Variables that hold several headers in one text.
-const HEADER_LISTS: [&str; 2] = [
+const HEADER_LISTS: [&str; 4] = [
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
 ];
 
 /// See the front page.
@@ -69,6 +71,8 @@ impl Target {
     pub fn of(signal: Signal, config: &Otlp) -> Result<Option<Self>, TargetError> {
         let own = match signal {
             Signal::Traces => &config.traces,
+            Signal::Metrics => &config.metrics,
+            Signal::Logs => &config.logs,
         };
         let own_endpoint = own.endpoint.as_deref().filter(|own| !own.is_empty());
         let protocol = own.protocol.unwrap_or(config.protocol);
