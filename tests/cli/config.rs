@@ -100,13 +100,16 @@ fn diff_says_which_accounts_keep_their_connection() {
         &format!("{text}[accounts.sim.kept]\n[accounts.sim.gone]\n"),
     );
     let then = text.replace("rooms = 2", "rooms = 3")
-        + "[accounts.sim.kept]\n[accounts.sim.new]\n[nats]\nname = \"b\"\n";
+        + "[accounts.sim.kept]\n[accounts.sim.new]\n[nats]\nname = \"b\"\n\
+           [admin]\nwatch_config = false\n[plugins.upgrade]\nauto = false\n";
     place.file("then.toml", &then);
     let diff = place.run(&["config", "diff", "then.toml"]).done();
     assert_eq!(
         diff.data,
         "sim/demo  restarts\nsim/gone  stops\nsim/kept  keeps its connection\nsim/new   starts\n\
-         nats.name: \"\" becomes \"b\"   needs a restart of im-bridge\n"
+         admin.watch_config: true becomes false   needs a restart of im-bridge\n\
+         nats.name: \"\" becomes \"b\"   needs a restart of im-bridge\n\
+         plugins.upgrade.auto: true becomes false\n"
     );
     let json = place
         .run(&["config", "diff", "then.toml", "--json"])

@@ -3,6 +3,8 @@
 use super::world::World;
 use async_nats::HeaderMap;
 use serde_json::json;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 const COMMAND: &str = "im.v1.cmd.sim.demo.message.send";
 const EVENT: &str = "im.v1.evt.sim.demo.message.created.lobby";
@@ -154,10 +156,77 @@ async fn a_letter_can_be_kept_and_sent_elsewhere() {
         again.data.contains("was sent before"),
         "the stream knows it: {again:?}"
     );
+    let letter = world
+        .store(
+            "im.v1.dlq.cmd.sim.demo",
+            headers(&[("Im-Dlq-Subject", COMMAND), ("Nats-Msg-Id", "c2")]),
+            "{}",
+        )
+        .await
+        .to_string();
+    world
+        .run(&["dlq", "resend", &letter, "--to", to, "--keep"])
+        .await
+        .done();
+    let home = world.run(&["dlq", "resend", &letter]).await.done();
+    assert_eq!(
+        home.data,
+        format!("{letter}  sent  {COMMAND}\n"),
+        "the copy sent elsewhere does not count"
+    );
+    for to in ["", "im.v1 cmd", "im.v1.*.x"] {
+        let wrong = world.run(&["dlq", "resend", "2", "--to", to]).await;
+        assert!(wrong.code == 2 && wrong.data.is_empty(), "{to}: {wrong:?}");
+    }
     let nobody = world.run(&["dlq", "resend", "2", "--to", "nowhere"]).await;
     assert!(
         nobody.code == 1 && nobody.data.contains("no stream takes nowhere"),
         "{nobody:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_again_while_all_are_sent_is_not_sent_once_more() {
+    let world = World::new().await;
+    letters(&world).await;
+    let back = "im.v1.dlq.cmd.sim.demo";
+    let ran = world
+        .run(&["dlq", "resend", "--all", "--to", back, "--rate", "1000"])
+        .await;
+    assert_eq!(ran.aside, "2 sent, 1 not\n", "{ran:?}");
+    let left = world.run(&["dlq", "list", "--json"]).await.done().items();
+    assert_eq!(left.len(), 3, "the two are there again, as new letters");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_a_slow_resend_has_seen_what_was_done() {
+    let world = World::new().await;
+    for number in 0..60 {
+        let id = format!("c{number}");
+        let own = [("Im-Dlq-Subject", COMMAND), ("Nats-Msg-Id", id.as_str())];
+        world
+            .store("im.v1.dlq.cmd.sim.demo", headers(&own), "{}")
+            .await;
+    }
+    let options: Vec<&str> = world.options.iter().map(String::as_str).collect();
+    let slow = ["dlq", "resend", "--all", "--rate", "1"];
+    let mut command = world.place.command(&[&slow[..], &options].concat());
+    command.stdout(Stdio::piped());
+    let first = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut told = BufReader::new(child.stdout.take().unwrap());
+        told.read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        line
+    });
+    assert_eq!(first.await.unwrap(), format!("1  sent  {COMMAND}\n"));
+    let left = world.run(&["dlq", "list", "--json"]).await.done().items();
+    assert!(
+        left.len() > 1,
+        "it was told while it was done: {}",
+        left.len()
     );
 }
 

@@ -357,6 +357,21 @@ async fn what_commands_print_fits_their_schemas() {
             "send-stored",
         ),
         (&["streams", "plan"], "streams"),
+        (
+            &[
+                "streams",
+                "permissions",
+                "--role",
+                "app",
+                "--account",
+                "sim/demo",
+            ],
+            "streams-permissions",
+        ),
+        (
+            &["streams", "permissions", "--role", "runtime"],
+            "streams-permissions",
+        ),
         (&["tap", "--since", "1h", "--max", "2"], "tap"),
         (&["dlq", "list"], "dlq-list"),
         (&["dlq", "show", "1"], "dlq-show"),
@@ -377,6 +392,26 @@ async fn what_commands_print_fits_their_schemas() {
     }
     let empty = Place::new();
     fits("init", &empty.run(&["init", "--json"]).done().json());
+    let folder = empty.with_plugin();
+    let file = folder.join("sim.so").display().to_string();
+    let (folder, script) = (
+        folder.display().to_string(),
+        empty.file("plugins/bad.so", "#!/bin/sh\n"),
+    );
+    let script = script.display().to_string();
+    for (args, name) in [
+        (
+            &["config", "show", "--config", "bridge.toml"][..],
+            "config-show",
+        ),
+        (&["plugin", "list", "--plugin-dir", &folder], "plugin-list"),
+        (&["plugin", "inspect", &file], "plugin-inspect"),
+        (&["plugin", "inspect", &script], "plugin-inspect"),
+        (&["plugin", "pin", &file], "plugin-pin"),
+    ] {
+        let ran = empty.run(&[args, &["--json"]].concat());
+        fits(name, &ran.json());
+    }
     let refused = running.run(&["account", "show", "sim/ghost", "--json"]);
     let told: Value = serde_json::from_str(&refused.aside).unwrap();
     fits("error", &told);

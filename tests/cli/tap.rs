@@ -135,6 +135,33 @@ async fn tap_tells_the_last_minutes_in_order_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn frames_are_shown_whatever_the_channel() {
+    let world = World::new().await;
+    world.demo().await;
+    let args = ["tap", "--raw", "--channel", "lobby", "--max", "2"];
+    let tapping = listening(&world, &args).await;
+    let frame = json!({ "data": { "raw": { "direction": "in", "body": "a frame" } } }).to_string();
+    let client = world.client();
+    client
+        .publish("im.v1.raw.sim.demo", frame.into())
+        .await
+        .unwrap();
+    let none = async_nats::HeaderMap::new;
+    for channel in ["hall", "lobby"] {
+        let one = event(channel, "2026-01-02T03:04:05.678Z")
+            .replace("\"lobby\"", &format!("\"{channel}\""));
+        let subject = format!("im.v1.evt.sim.demo.message.created.{channel}");
+        world.store(&subject, none(), &one).await;
+    }
+    let ran = tapping.await.unwrap().done();
+    assert!(ran.data.contains("in \"a frame\"   raw.frame\n"), "{ran:?}");
+    assert!(
+        ran.data.contains("alice: lobby   message.created\n"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tap_whose_reader_leaves_ends_quietly() {
     let world = World::new().await;
     world.demo().await;

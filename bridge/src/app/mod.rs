@@ -42,6 +42,7 @@ mod status;
 mod troubles;
 mod webhooks;
 
+pub use reload::AT_START_ONLY;
 pub use service::{ServiceError, run};
 pub use shutdown::End;
 pub use signals::{Asked, Signals};

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Parts that are read at start only, as the keys that a person wrote.
-const AT_START_ONLY: [&str; 5] = [
+pub const AT_START_ONLY: [&str; 5] = [
     "nats",
     "admin",
     "telemetry",

@@ -8,8 +8,8 @@ use super::subjects::Subjects;
 use super::token::{Account, Root};
 use async_nats::Subject;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -33,6 +33,29 @@ pub struct Allowed {
     subscribe: Vec<String>,
     /// Answers once, within two minutes, wherever it was asked from.
     answers: bool,
+}
+
+/// As the server's configuration has it in a user's block.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Document<'a> {
+    publish: Rule<'a>,
+    subscribe: Rule<'a>,
+    /// Answers, wherever it was asked from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_responses: Option<Responses>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Rule<'a> {
+    /// Subjects.
+    allow: &'a [String],
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Responses {
+    max: u32,
+    /// How long after the question.
+    expires: &'static str,
 }
 
 /// The server tells whoever asks what he may.
@@ -286,15 +309,19 @@ impl Allowed {
         lacks.collect()
     }
 
-    pub fn document(&self) -> Value {
-        let mut document = json!({
-            "publish": { "allow": self.publish },
-            "subscribe": { "allow": self.subscribe },
-        });
-        if self.answers {
-            document["allow_responses"] = json!({ "max": 1, "expires": "2m" });
+    pub fn document(&self) -> Document<'_> {
+        Document {
+            publish: Rule {
+                allow: &self.publish,
+            },
+            subscribe: Rule {
+                allow: &self.subscribe,
+            },
+            allow_responses: self.answers.then_some(Responses {
+                max: 1,
+                expires: "2m",
+            }),
         }
-        document
     }
 
     /// To stand in a user's block.
@@ -351,7 +378,8 @@ mod tests {
             role.lacking(&Granted::default()).is_empty(),
             "no rules grant everything"
         );
-        let mut granted: Granted = serde_json::from_value(role.document()).unwrap();
+        let mut granted: Granted =
+            serde_json::from_value(serde_json::to_value(role.document()).unwrap()).unwrap();
         assert!(role.lacking(&granted).is_empty());
         let publish = granted.publish.as_mut().unwrap();
         publish.deny = Some(vec!["im.v1.evt.acme.>".to_owned()]);

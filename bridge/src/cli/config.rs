@@ -11,9 +11,13 @@ pub(super) use key::Explained;
 use super::failure::{Exit, Failure};
 use super::globals::{Full, Globals};
 use super::output::Output;
-use crate::config::{Loaded, show, show_json};
+use crate::config::{Effective, Loaded, show, show_json};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// What `show` prints with `--json`: every key with its tables.
+pub(super) type Shown = BTreeMap<String, Effective>;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

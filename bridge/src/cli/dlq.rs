@@ -48,7 +48,7 @@ Examples:
         #[command(flatten)]
         chosen: Chosen,
         /// Publish to this subject, whatever the letter says.
-        #[arg(long, value_name = "SUBJECT")]
+        #[arg(long, value_name = "SUBJECT", value_parser = parse::subject)]
         to: Option<String>,
         /// At most so many a second.
         #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
@@ -96,7 +96,7 @@ pub(super) struct Chosen {
     /// Numbers of the letters, as `list` shows them.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     numbers: Vec<u64>,
-    /// All that match the filters.
+    /// All there are now that match the filters.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -219,12 +219,14 @@ impl Letters<'_> {
         output: &mut Output,
     ) -> Result<Exit, Failure> {
         let (mut sent, mut refused) = (0_u64, 0_u64);
-        let mut choice = Choice::new(chosen);
+        let mut choice = self.choose(chosen).await?;
         while sent + refused < how.max {
             let Some(letter) = choice.next(self).await? else {
                 break;
             };
             if sent + refused > 0 {
+                // Whoever ends it on the way knows what was done.
+                output.flush()?;
                 tokio::time::sleep(how.pause).await;
             }
             let number = letter.number;
@@ -279,7 +281,7 @@ impl Letters<'_> {
         output: &mut Output,
     ) -> Result<Exit, Failure> {
         let mut numbers = Vec::new();
-        let mut choice = Choice::new(chosen);
+        let mut choice = self.choose(chosen).await?;
         while let Some(letter) = choice.next(self).await? {
             numbers.push(letter.number);
         }
@@ -317,6 +319,18 @@ impl Letters<'_> {
         Ok(stored.map(Letter::new))
     }
 
+    async fn choose<'c>(&self, chosen: &'c Chosen) -> Result<Choice<'c>, Failure> {
+        let object = (ObjectKind::Stream, self.stream.as_str());
+        let asked = self.client.connection.api().stream(&self.stream);
+        let there = self.client.api(object, asked).await?;
+        Ok(Choice {
+            chosen,
+            named: 0,
+            from: 1,
+            until: there.map_or(0, |there| there.state.last_seq),
+        })
+    }
+
     async fn one(&self, number: u64) -> Result<Letter, Failure> {
         match self.get(Which::Sequence(number)).await? {
             Some(letter) => Ok(letter),
@@ -345,20 +359,15 @@ struct Choice<'c> {
     chosen: &'c Chosen,
     named: usize,
     from: u64,
+    /// The last there was at the start: what fails again comes back as a new letter, and must not be sent for ever.
+    until: u64,
 }
 
-impl<'c> Choice<'c> {
-    fn new(chosen: &'c Chosen) -> Self {
-        Self {
-            chosen,
-            named: 0,
-            from: 1,
-        }
-    }
-
+impl Choice<'_> {
     async fn next(&mut self, letters: &Letters<'_>) -> Result<Option<Letter>, Failure> {
         if self.chosen.all {
             let letter = letters.next(self.from, &self.chosen.filter).await?;
+            let letter = letter.filter(|letter| letter.number <= self.until);
             self.from = letter
                 .as_ref()
                 .map_or(self.from, |letter| letter.number + 1);

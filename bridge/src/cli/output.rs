@@ -41,7 +41,7 @@ pub struct Output {
 }
 
 /// An error as `--json` and the log have it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Told {
     /// Anchor in `docs/errors.md`.
     pub code: &'static str,

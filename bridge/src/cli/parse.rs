@@ -17,6 +17,21 @@ pub fn account(text: &str) -> Result<Account, String> {
     Ok(Account::new(provider, alias))
 }
 
+/// A subject to publish to.
+pub fn subject(text: &str) -> Result<String, String> {
+    let is_token = |token: &str| {
+        let is_wild = token.contains(['*', '>']);
+        !token.is_empty()
+            && !is_wild
+            && !token.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    if text.split('.').all(is_token) {
+        Ok(text.to_owned())
+    } else {
+        Err("write tokens with dots between them, without blanks and wildcards".to_owned())
+    }
+}
+
 /// `500ms`, `10s`, `5m`, `2h`, `7d`
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
@@ -43,6 +58,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subject_has_tokens_without_wildcards() {
+        assert_eq!(subject("im.v1.cmd.x"), Ok("im.v1.cmd.x".to_owned()));
+        for text in ["", "im..x", "im.v1 x", "im.*.x", "im.>", "im.\r\nPUB"] {
+            assert!(subject(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

@@ -8,10 +8,11 @@ use crate::loader::config::{Place, PluginsConfig, Require, StageMode};
 use crate::loader::inspect::Inspection;
 use crate::loader::pins::{self, PinsError};
 use crate::loader::{Examined, Loader, Outcome, Problem};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as ChoiceError};
-use serde_json::json;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -111,9 +112,12 @@ fn list(config: PluginsConfig, output: &mut Output) -> io::Result<Exit> {
     if output.json {
         let plugins: Vec<_> = outcomes
             .iter()
-            .map(|outcome| listed_json(outcome, is_used(outcome)))
+            .map(|outcome| listed_file(outcome, is_used(outcome)))
             .collect();
-        output.document(&json!({ "folders": folders, "plugins": plugins }))?;
+        output.document(&Listed {
+            folders: &folders,
+            plugins,
+        })?;
         return Ok(Exit::Done);
     }
     for outcome in &outcomes {
@@ -155,7 +159,30 @@ fn warnings(warnings: &[Problem], output: &mut Output) -> io::Result<()> {
     Ok(())
 }
 
-fn listed_json(outcome: &Outcome, is_used: bool) -> serde_json::Value {
+/// What `list` prints with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Listed<'a> {
+    /// Where files were searched, in this order.
+    folders: &'a [PathBuf],
+    plugins: Vec<ListedFile<'a>>,
+}
+
+/// A plugin file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ListedFile<'a> {
+    path: &'a Path,
+    accepted: bool,
+    /// The one of its provider that accounts would run in.
+    used: bool,
+    /// Null, as the two below: it was refused.
+    provider: Option<&'a str>,
+    version: Option<String>,
+    sha256: Option<String>,
+    warnings: Vec<Told>,
+    refusals: Vec<Told>,
+}
+
+fn listed_file(outcome: &Outcome, is_used: bool) -> ListedFile<'_> {
     let loaded = outcome.result.as_ref().ok();
     let refusals: Vec<Told> = outcome
         .result
@@ -165,16 +192,16 @@ fn listed_json(outcome: &Outcome, is_used: bool) -> serde_json::Value {
         .flat_map(|refusal| refusal.sentences())
         .map(|(code, message)| Told { code, message })
         .collect();
-    json!({
-        "path": outcome.path,
-        "accepted": loaded.is_some(),
-        "used": is_used,
-        "provider": loaded.map(|loaded| &loaded.provider),
-        "version": loaded.map(|loaded| loaded.version.to_string()),
-        "sha256": loaded.map(|loaded| loaded.sha256.to_string()),
-        "warnings": told(&outcome.warnings),
-        "refusals": refusals,
-    })
+    ListedFile {
+        path: &outcome.path,
+        accepted: loaded.is_some(),
+        used: is_used,
+        provider: loaded.map(|loaded| loaded.provider.as_str()),
+        version: loaded.map(|loaded| loaded.version.to_string()),
+        sha256: loaded.map(|loaded| loaded.sha256.to_string()),
+        warnings: told(&outcome.warnings),
+        refusals,
+    }
 }
 
 fn told(problems: &[Problem]) -> Vec<Told> {
@@ -187,14 +214,14 @@ fn told(problems: &[Problem]) -> Vec<Told> {
         .collect()
 }
 
-fn inspect(file: &std::path::Path, config: PluginsConfig, output: &mut Output) -> io::Result<Exit> {
+fn inspect(file: &Path, config: PluginsConfig, output: &mut Output) -> io::Result<Exit> {
     let loader = match Loader::new(config) {
         Ok(loader) => loader,
         Err(error) => return refused(&error, output),
     };
     let examined = loader.examine(file);
     if output.json {
-        output.document(&inspected_json(&examined))?;
+        output.document(&inspected_document(&examined))?;
     } else {
         inspected(&examined, output)?;
     }
@@ -263,41 +290,101 @@ fn inspected(examined: &Examined, output: &mut Output) -> io::Result<()> {
     warnings(&examined.warnings, output)
 }
 
-fn inspected_json(examined: &Examined) -> serde_json::Value {
+/// What `inspect` prints with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Inspected<'a> {
+    path: &'a Path,
+    /// Null, as the members below: it was not read so far.
+    sha256: Option<String>,
+    bytes: Option<u64>,
+    accepted: bool,
+    descriptor: Option<Descriptor<'a>>,
+    elf: Option<Elf<'a>>,
+    warnings: Vec<Told>,
+    steps: Vec<Step>,
+}
+
+/// What the file says of itself.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Descriptor<'a> {
+    name: &'a str,
+    version: String,
+    abi_minor: u16,
+    min_host_minor: u32,
+    flags: u32,
+    target: &'a str,
+    toolchain: &'a str,
+}
+
+/// What it is to the system.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Elf<'a> {
+    machine: &'a str,
+    /// Shared libraries.
+    needed: &'a [String],
+    /// The oldest that will do.
+    glibc: Option<String>,
+    static_tls: bool,
+    /// Symbols beside the entry function.
+    other_exports: usize,
+}
+
+/// One that runs nothing of the file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Step {
+    /// `trust`, `content` or `inspect`.
+    step: &'static str,
+    /// Null: it was not reached.
+    problems: Option<Vec<Told>>,
+}
+
+fn inspected_document(examined: &Examined) -> Inspected<'_> {
     let inspection = examined.inspection.as_ref();
     let descriptor = inspection.and_then(|inspection| inspection.descriptor.as_ref());
     let elf = inspection.and_then(|inspection| inspection.elf.as_ref());
     let steps: Vec<_> = steps(examined)
-        .iter()
-        .map(|(step, problems)| json!({ "step": step, "problems": problems.map(told) }))
+        .into_iter()
+        .map(|(step, problems)| Step {
+            step,
+            problems: problems.map(told),
+        })
         .collect();
-    json!({
-        "path": examined.path,
-        "sha256": examined.sha256().map(|hash| hash.to_string()),
-        "bytes": examined.bytes(),
-        "accepted": examined.refusal().is_none(),
-        "descriptor": descriptor.map(|descriptor| json!({
-            "name": descriptor.name,
-            "version": descriptor.version.to_string(),
-            "abi_minor": descriptor.minor,
-            "min_host_minor": descriptor.min_host_minor,
-            "flags": descriptor.flags,
-            "target": descriptor.target,
-            "toolchain": descriptor.toolchain,
-        })),
-        "elf": elf.map(|elf| json!({
-            "machine": elf.machine,
-            "needed": elf.needed,
-            "glibc": elf.glibc.map(|glibc| glibc.to_string()),
-            "static_tls": elf.static_tls,
-            "other_exports": elf.other_exports,
-        })),
-        "warnings": told(&examined.warnings),
-        "steps": steps,
-    })
+    Inspected {
+        path: &examined.path,
+        sha256: examined.sha256().map(|hash| hash.to_string()),
+        bytes: examined.bytes(),
+        accepted: examined.refusal().is_none(),
+        descriptor: descriptor.map(|descriptor| Descriptor {
+            name: &descriptor.name,
+            version: descriptor.version.to_string(),
+            abi_minor: descriptor.minor,
+            min_host_minor: descriptor.min_host_minor,
+            flags: descriptor.flags,
+            target: &descriptor.target,
+            toolchain: &descriptor.toolchain,
+        }),
+        elf: elf.map(|elf| Elf {
+            machine: &elf.machine,
+            needed: &elf.needed,
+            glibc: elf.glibc.map(|glibc| glibc.to_string()),
+            static_tls: elf.static_tls,
+            other_exports: elf.other_exports,
+        }),
+        warnings: told(&examined.warnings),
+        steps,
+    }
 }
 
-fn pin(file: &std::path::Path, lock: Option<PathBuf>, output: &mut Output) -> io::Result<Exit> {
+/// What `pin` prints with `--json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Pinned<'a> {
+    /// What is agreed to.
+    sha256: String,
+    /// Name and version that the file gives itself.
+    note: &'a str,
+}
+
+fn pin(file: &Path, lock: Option<PathBuf>, output: &mut Output) -> io::Result<Exit> {
     let mut config = PluginsConfig::default();
     // What is agreed to is the content; where it lies now may be a download folder.
     config.trust.place = Place::Warn;
@@ -333,7 +420,10 @@ fn pin(file: &std::path::Path, lock: Option<PathBuf>, output: &mut Output) -> io
         ))?;
     }
     if output.json {
-        output.document(&json!({ "sha256": sha256.to_string(), "note": note }))?;
+        output.document(&Pinned {
+            sha256: sha256.to_string(),
+            note: &note,
+        })?;
     } else if lock.is_none() {
         output.line(pins::line(&sha256, &note))?;
     }

@@ -1,11 +1,11 @@
 //! The JSON Schemas of what commands print with `--json`: `docs/schema/cli/` has them, and only ever grows.
 //!
-//! Not here: results, states and other documents of the event model (`docs/schema/v1/`), which are passed on as they are;
-//! what the loader says of plugin files.
+//! Not here: results, states and other documents of the event model (`docs/schema/v1/`), which are passed on as they are.
 
 use super::{
-    account, check, config, dlq, explain, init, output, probe, send, status, streams, tap,
+    account, check, config, dlq, explain, init, output, plugin, probe, send, status, streams, tap,
 };
+use crate::bus::permissions;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         one::<check::Line<'_>>("check"),
         one::<config::Diff>("config-diff"),
         one::<config::Explained<'_>>("config-explain"),
+        one::<config::Shown>("config-show"),
         one::<dlq::Dropped>("dlq-drop"),
         one::<dlq::letter::Summary<'_>>("dlq-list"),
         one::<dlq::Sent>("dlq-resend"),
@@ -24,11 +25,15 @@ pub fn all() -> Vec<(&'static str, Value)> {
         one::<output::Error<'_>>("error"),
         one::<explain::Section<'_>>("explain"),
         one::<init::Written>("init"),
+        one::<plugin::Inspected<'_>>("plugin-inspect"),
+        one::<plugin::Listed<'_>>("plugin-list"),
+        one::<plugin::Pinned<'_>>("plugin-pin"),
         one::<probe::Answered<'_>>("probe"),
         one::<probe::roundtrip::Step>("probe-roundtrip"),
         one::<send::Stored<'_>>("send-stored"),
         one::<status::Status>("status"),
         one::<streams::Objects>("streams"),
+        one::<permissions::Document<'_>>("streams-permissions"),
         one::<tap::Heard<'_>>("tap"),
     ]
 }

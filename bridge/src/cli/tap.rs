@@ -161,7 +161,9 @@ impl Tap<'_> {
                 .into()
         });
         let way = Way::of(&message.subject);
+        // A frame is the account's: nobody has looked yet which channel it is about.
         if let Some(wanted) = &self.args.channel
+            && way != Way::Raw
             && channel(way, &body) != Some(wanted)
         {
             return Ok(());

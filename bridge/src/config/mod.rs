@@ -30,7 +30,7 @@ mod tests;
 
 pub use check::secrets_at;
 pub use otel::Ignored;
-pub use show::{show, show_json};
+pub use show::{Effective, show, show_json};
 pub use types::Config;
 
 use files::Texts;

@@ -4,7 +4,10 @@
 
 use super::Loaded;
 use super::tree::{Table, Value as Node};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// TOML with the origin of every value as a comment.
@@ -17,12 +20,21 @@ pub fn show(loaded: &Loaded) -> String {
     out
 }
 
-/// The same as one document: `{"nats.url": {"value": …, "origin": …}}`.
-pub fn show_json(loaded: &Loaded) -> Value {
+/// A value in effect.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Effective {
+    /// A secret is the reference that it was written as.
+    pub value: Value,
+    /// Where it was written; `default`: nowhere.
+    pub origin: String,
+}
+
+/// The same as one document, by key: `{"nats.url": {"value": …, "origin": …}}`.
+pub fn show_json(loaded: &Loaded) -> BTreeMap<String, Effective> {
     let effective = serde_json::to_value(&loaded.config).expect("plain types have a JSON form");
-    let mut all = Map::new();
+    let mut all = BTreeMap::new();
     flatten(&mut all, &effective, Some(&loaded.tree), &mut Vec::new());
-    Value::Object(all)
+    all
 }
 
 fn origin(written: Option<&Table>, key: &str) -> String {
@@ -85,7 +97,7 @@ fn table(
 }
 
 fn flatten(
-    all: &mut Map<String, Value>,
+    all: &mut BTreeMap<String, Effective>,
     value: &Value,
     written: Option<&Table>,
     path: &mut Vec<String>,
@@ -98,7 +110,10 @@ fn flatten(
         if is_leaf(value) {
             all.insert(
                 path.join("."),
-                json!({ "value": value, "origin": origin(written, key) }),
+                Effective {
+                    value: value.clone(),
+                    origin: origin(written, key),
+                },
             );
         } else {
             flatten(all, value, below(written, key), path);

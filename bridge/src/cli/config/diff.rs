@@ -1,5 +1,6 @@
 //! What a reload would do: accounts whose part is the same keep their connection.
 
+use crate::app::AT_START_ONLY;
 use crate::cli::output::Output;
 use crate::config::types::{Account, Config};
 use crate::config::{Loaded, show_json};
@@ -8,17 +9,6 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-
-/// Tables that are read once.
-const AT_START: [&str; 5] = [
-    "nats.",
-    "admin.",
-    "telemetry.",
-    "plugins.credits.total_bytes",
-    "plugins.webhook.",
-];
-/// Of those, what a reload takes.
-const AT_RELOAD: [&str; 1] = ["admin.watch_config"];
 
 /// What `--json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -39,7 +29,10 @@ struct Change {
 }
 
 fn needs_restart(key: &str) -> bool {
-    AT_START.iter().any(|table| key.starts_with(table)) && !AT_RELOAD.contains(&key)
+    AT_START_ONLY.iter().any(|part| {
+        let rest = key.strip_prefix(part);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 pub(super) fn print(now: &Loaded, then: &Loaded, output: &mut Output) -> io::Result<()> {
@@ -114,11 +107,10 @@ fn enabled(config: &Config) -> BTreeMap<String, &Account> {
 
 fn changes(now: &Loaded, then: &Loaded) -> Vec<Change> {
     let values = |loaded: &Loaded| -> BTreeMap<String, Value> {
-        let shown = show_json(loaded);
-        let members = shown.as_object().into_iter().flatten();
-        members
+        show_json(loaded)
+            .into_iter()
             .filter(|(key, _)| !key.starts_with("accounts."))
-            .map(|(key, shown)| (key.clone(), shown["value"].clone()))
+            .map(|(key, shown)| (key, shown.value))
             .collect()
     };
     let (now, then) = (values(now), values(then));

@@ -3,7 +3,7 @@
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::globals::{Full, Globals};
 use crate::cli::output::Output;
-use crate::config::show_json;
+use crate::config::{Effective, show_json};
 use crate::loader::nearest::hint;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -44,13 +44,13 @@ pub(super) fn explain(path: &str, globals: &Globals, output: &mut Output) -> Res
             description: text(&place.schema, "description"),
             schema: &place.schema,
             keys: &place.keys,
-            value: here.map(|here| &here["value"]),
-            origin: here.and_then(|here| here["origin"].as_str()),
+            value: here.map(|here| &here.value),
+            origin: here.map(|here| here.origin.as_str()),
         })?;
         return Ok(Exit::Done);
     }
     match here {
-        Some(here) => output.line(format!("{path} = {}", here["value"]))?,
+        Some(here) => output.line(format!("{path} = {}", here.value))?,
         None => output.line(path)?,
     }
     if let Some(description) = text(&place.schema, "description") {
@@ -64,11 +64,11 @@ pub(super) fn explain(path: &str, globals: &Globals, output: &mut Output) -> Res
     Ok(Exit::Done)
 }
 
-fn facts(place: &Place, here: Option<&Value>) -> Vec<(&'static str, String)> {
+fn facts(place: &Place, here: Option<&Effective>) -> Vec<(&'static str, String)> {
     let schema = &place.schema;
     let mut facts = Vec::new();
-    if let Some(origin) = here.and_then(|here| here["origin"].as_str()) {
-        facts.push(("from", origin.to_owned()));
+    if let Some(here) = here {
+        facts.push(("from", here.origin.clone()));
     }
     if is_secret(schema) {
         facts.push((

@@ -195,7 +195,7 @@ impl Letter {
         let asked = client
             .ask(
                 Subject::from(subject),
-                Some(self.original_headers()),
+                Some(self.original_headers(to)),
                 body,
                 STORED_WITHIN,
             )
@@ -228,7 +228,7 @@ impl Letter {
         }
     }
 
-    fn original_headers(&self) -> HeaderMap {
+    fn original_headers(&self, to: Option<&str>) -> HeaderMap {
         const REDRIVE: &str = "Im-Redrive";
         const ID: &str = "Nats-Msg-Id";
         let mut headers = HeaderMap::new();
@@ -250,7 +250,9 @@ impl Letter {
         let old = self
             .header(ID)
             .map_or_else(|| self.number.to_string(), str::to_owned);
-        headers.insert(ID, format!("{old}.r{times}"));
+        // A copy that was sent elsewhere must not keep the stream from taking it where it was for.
+        let elsewhere = to.map_or_else(String::new, |to| format!(".{to}"));
+        headers.insert(ID, format!("{old}.r{times}{elsewhere}"));
         headers
     }
 }
