@@ -296,7 +296,8 @@ fn at(config: &Config, part: &str) -> Value {
 fn changes(before: &Plan, after: &Plan) -> usize {
     let new_or_other = after.accounts.iter().filter(|(account, wanted)| {
         let known = before.accounts.get(account);
-        known.is_none_or(|known| !known.is_same(wanted))
+        // Also what is taken over without a new connection.
+        known.is_none_or(|known| !known.is_same(wanted) || known.part != wanted.part)
     });
     let gone = before
         .accounts
