@@ -226,16 +226,7 @@ async fn start(
     let bus = connect(&config, &parts.health).await?;
     let limits = settings::limits(&config.nats);
     for one in provision(&bus, &limits, config.nats.provision).await? {
-        let difference = &one.difference;
-        tracing::warn!(
-            code = "nats_object_differs",
-            "{} {}: {} is {}, wanted {}; see im-bridge streams plan",
-            one.kind.as_str(),
-            one.name,
-            difference.field,
-            difference.actual,
-            difference.wanted
-        );
+        tracing::warn!(code = "nats_object_differs", "{one}");
     }
     parts.health.set(Check::Nats, Ok(()));
     let acks = AckTable::start(&bus.data).await;

@@ -6,6 +6,7 @@
 //! Not here: the objects on the server (`provision`).
 
 use super::api::{Api, ApiError, number};
+use super::denied::Denied;
 use super::replies::{AskError, Replies};
 use super::subjects::Subjects;
 use super::token::Root;
@@ -13,6 +14,7 @@ use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, ServerInfo,
 };
 use serde_json::Value;
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -105,21 +107,23 @@ pub enum ConnectError {
     Tls { url: String, why: String },
     #[error("NATS takes {actual} bytes per message, needs {PAYLOAD_MIN}; raise max_payload")]
     Payload { actual: usize },
-    #[error("NATS forbids {what}; see im-bridge streams permissions")]
-    Permission { what: String },
+    #[error("{0}")]
+    Permission(Denied),
+    #[error("JetStream at {url} gives no account of itself: {why}; see the log of its server")]
+    Jetstream { url: String, why: String },
 }
 
 impl ConnectError {
     /// Its section in the list of errors.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } => "nats_unreachable",
+            Self::Unreachable { .. } | Self::Jetstream { .. } => "nats_unreachable",
             Self::TooOld { .. } => "nats_too_old",
             Self::NoJetstream => "nats_no_jetstream",
             Self::Auth { .. } => "nats_auth",
             Self::Tls { .. } => "nats_tls",
             Self::Payload { .. } => "nats_payload",
-            Self::Permission { .. } => "nats_permission",
+            Self::Permission(_) => "nats_permission",
         }
     }
 
@@ -135,7 +139,7 @@ pub struct Connection {
     client: Client,
     api: Api,
     connects: watch::Receiver<u64>,
-    denials: broadcast::Sender<String>,
+    denials: broadcast::Sender<Denied>,
     slow_consumers: Arc<AtomicU64>,
 }
 
@@ -185,8 +189,8 @@ impl Connection {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// What the server forbade, in its own words. A publish that it forbids does not fail.
-    pub fn denials(&self) -> broadcast::Receiver<String> {
+    /// What the server forbade. A publish that it forbids does not fail.
+    pub fn denials(&self) -> broadcast::Receiver<Denied> {
         self.denials.subscribe()
     }
 }
@@ -208,7 +212,7 @@ impl Bus {
         let info = data.client.server_info();
         check_server(&info, &settings.urls.join(","))?;
         let control = connect(settings).await?;
-        check_jetstream(control.api()).await?;
+        check_jetstream(control.api(), &settings.urls.join(",")).await?;
         Ok(Self {
             data,
             control,
@@ -275,8 +279,10 @@ async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
                     slow.fetch_add(1, Ordering::Relaxed);
                 }
                 Event::ServerError(ServerError::Other(text)) => {
-                    // Nobody may be listening yet.
-                    let _ = denials.send(text.clone());
+                    if let Some(denied) = Denied::read(text) {
+                        // Nobody may be listening any more.
+                        let _ = denials.send(denied);
+                    }
                 }
                 _ => {}
             }
@@ -297,7 +303,7 @@ async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
         .map_err(|error| refused(&error, &url, settings))?;
     // Empty until here.
     let _ = itself.set(client.clone());
-    let replies = Replies::start(client.clone(), denials.subscribe())
+    let replies = Replies::start(client.clone(), denials.subscribe(), connects.clone())
         .await
         .map_err(|error| ConnectError::Unreachable {
             url,
@@ -340,9 +346,13 @@ fn options(settings: &Settings) -> Result<ConnectOptions, ConnectError> {
         }
         Auth::Token(token) => options.token(token.clone()),
         Auth::Nkey(seed) => options.nkey(seed.clone()),
-        Auth::Creds(text) => options.credentials(text).map_err(|_| ConnectError::Auth {
-            key: settings.auth.key(),
-        })?,
+        Auth::Creds(text) => {
+            // The library wants a line end behind the last line, which is cut from secrets.
+            let text = format!("{text}\n");
+            options.credentials(&text).map_err(|_| ConnectError::Auth {
+                key: settings.auth.key(),
+            })?
+        }
     })
 }
 
@@ -356,13 +366,20 @@ fn reconnect_delay(attempt: usize) -> Duration {
 }
 
 fn refused(error: &async_nats::ConnectError, url: &str, settings: &Settings) -> ConnectError {
+    let mut is_tls = error.kind() == ConnectErrorKind::Tls;
     let why = {
         // The library's own text names the kind twice and the cause last.
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(source) = cause.source() {
+        let mut cause: &dyn Error = error;
+        loop {
+            // A handshake or a certificate that fails later comes as an error of the socket.
+            is_tls |= cause
+                .downcast_ref::<std::io::Error>()
+                .and_then(std::io::Error::get_ref)
+                .is_some_and(|inner| inner.is::<async_nats::rustls::Error>());
+            let Some(source) = cause.source() else { break };
             cause = source;
         }
-        cause.to_string()
+        one_line(&cause.to_string())
     };
     let url = url.to_owned();
     match error.kind() {
@@ -371,9 +388,17 @@ fn refused(error: &async_nats::ConnectError, url: &str, settings: &Settings) -> 
                 key: settings.auth.key(),
             }
         }
-        ConnectErrorKind::Tls => ConnectError::Tls { url, why },
+        _ if is_tls => ConnectError::Tls { url, why },
         _ => ConnectError::Unreachable { url, why },
     }
+}
+
+/// A text that may be a stranger's: whatever answers there, a line of it is enough.
+fn one_line(text: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    let words = text.split(|c: char| c.is_control() || c.is_whitespace());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(CHARS_MAX).collect()
 }
 
 fn check_server(info: &ServerInfo, url: &str) -> Result<(), ConnectError> {
@@ -397,7 +422,7 @@ fn check_server(info: &ServerInfo, url: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
-async fn check_jetstream(api: &Api) -> Result<(), ConnectError> {
+async fn check_jetstream(api: &Api, url: &str) -> Result<(), ConnectError> {
     let look = async {
         loop {
             match api.call::<Value>("INFO", &Value::Null).await {
@@ -414,9 +439,13 @@ async fn check_jetstream(api: &Api) -> Result<(), ConnectError> {
                 Err(error) if error.is_transient() => {
                     tokio::time::sleep(JETSTREAM_LOOK_EVERY).await;
                 }
+                Err(ApiError::Ask(AskError::Forbidden(denied))) => {
+                    return Err(ConnectError::Permission(denied));
+                }
                 Err(error) => {
-                    return Err(ConnectError::Permission {
-                        what: error.to_string(),
+                    return Err(ConnectError::Jetstream {
+                        url: url.to_owned(),
+                        why: error.to_string(),
                     });
                 }
             }
@@ -458,6 +487,12 @@ mod tests {
         }
         let error = check_server(&server("2.11.0", 1000), "nats://x").unwrap_err();
         assert_eq!(error.code(), "nats_payload");
+    }
+
+    #[test]
+    fn a_strangers_text_is_one_line() {
+        assert_eq!(one_line("a\r\nb\u{1b}[31m\t c "), "a b [31m c");
+        assert_eq!(one_line(&"x".repeat(10_000)).len(), 200);
     }
 
     #[test]

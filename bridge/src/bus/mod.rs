@@ -12,6 +12,7 @@ pub mod blobs;
 pub mod clock;
 pub mod connect;
 pub mod consumer;
+pub mod denied;
 pub mod fetch;
 pub mod hold;
 pub mod kv;

@@ -192,8 +192,8 @@ pub struct Wanted {
     pub name: String,
     /// The server's configuration fields, all that matter to the bridge and no others.
     pub config: Map<String, Value>,
-    /// The key that its storage is configured with.
-    pub storage_key: &'static str,
+    /// The key that its storage is configured with, if there is one.
+    pub storage_key: Option<&'static str>,
 }
 
 impl Wanted {
@@ -226,7 +226,12 @@ pub fn wanted(subjects: &Subjects, limits: &Limits) -> Vec<Wanted> {
     all
 }
 
-fn object(kind: ObjectKind, name: String, storage_key: &'static str, config: Value) -> Wanted {
+fn object(
+    kind: ObjectKind,
+    name: String,
+    storage_key: Option<&'static str>,
+    config: Value,
+) -> Wanted {
     let Value::Object(mut config) = config else {
         unreachable!("each configuration below is an object")
     };
@@ -247,7 +252,7 @@ fn streams(subjects: &Subjects, limits: &Limits, names: &Names) -> Vec<Wanted> {
         object(
             ObjectKind::Stream,
             names.events(),
-            "nats.events.max_mib",
+            Some("nats.events.max_mib"),
             json!({
                 "subjects": [subjects.events()],
                 "retention": "limits",
@@ -262,7 +267,7 @@ fn streams(subjects: &Subjects, limits: &Limits, names: &Names) -> Vec<Wanted> {
         object(
             ObjectKind::Stream,
             names.results(),
-            "nats.results.max_mib",
+            Some("nats.results.max_mib"),
             json!({
                 "subjects": [subjects.results()],
                 "retention": "limits",
@@ -277,7 +282,7 @@ fn streams(subjects: &Subjects, limits: &Limits, names: &Names) -> Vec<Wanted> {
         object(
             ObjectKind::Stream,
             names.commands(),
-            "nats.commands.max_mib",
+            Some("nats.commands.max_mib"),
             json!({
                 "subjects": [commands],
                 "retention": "workqueue",
@@ -298,7 +303,7 @@ fn streams(subjects: &Subjects, limits: &Limits, names: &Names) -> Vec<Wanted> {
         object(
             ObjectKind::Stream,
             names.dead_letters(),
-            "nats.dead_letters.max_mib",
+            Some("nats.dead_letters.max_mib"),
             json!({
                 "subjects": [subjects.dead_letters()],
                 "retention": "limits",
@@ -339,34 +344,24 @@ fn buckets(subjects: &Subjects, limits: &Limits, names: &Names) -> Vec<Wanted> {
         republished(&capabilities, subjects.capabilities()),
     );
     vec![
-        bucket(
-            names.leases(),
-            limits.lease_max_bytes,
-            "max_file_store of the server",
-            marker,
-        ),
-        bucket(
-            states,
-            limits.state_max_bytes,
-            "max_file_store of the server",
-            to_states,
-        ),
+        bucket(names.leases(), limits.lease_max_bytes, None, marker),
+        bucket(states, limits.state_max_bytes, None, to_states),
         bucket(
             capabilities,
             limits.capability_max_bytes,
-            "max_file_store of the server",
+            None,
             to_capabilities,
         ),
         bucket(
             names.ledger(),
             limits.ledger_max_bytes,
-            "nats.ledger.max_mib",
+            Some("nats.ledger.max_mib"),
             json!({}),
         ),
         bucket(
             names.kv(),
             limits.kv_max_bytes,
-            "nats.kv.max_mib",
+            Some("nats.kv.max_mib"),
             json!({}),
         ),
     ]
@@ -387,7 +382,12 @@ fn blobs(limits: &Limits, names: &Names) -> Wanted {
         "max_bytes": limits.events_max_bytes,
         "allow_rollup_hdrs": true,
     });
-    object(ObjectKind::ObjectStore, name, "nats.events.max_mib", config)
+    object(
+        ObjectKind::ObjectStore,
+        name,
+        Some("nats.events.max_mib"),
+        config,
+    )
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -5,7 +5,9 @@
 
 use super::api::{ApiError, number};
 use super::connect::Bus;
+use super::denied::Denied;
 use super::objects::{Limits, ObjectKind, Wanted, wanted};
+use super::replies::AskError;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
@@ -122,7 +124,7 @@ impl Plan {
     fn no_room(&self, object: &Wanted, asked: u64, left: String) -> ProvisionError {
         let mut largest: Vec<&Wanted> = self.steps.iter().map(|step| &step.wanted).collect();
         largest.sort_by_key(|one| std::cmp::Reverse(one.max_bytes()));
-        let mut keys: Vec<&str> = largest.iter().map(|one| one.storage_key).collect();
+        let mut keys: Vec<&str> = largest.iter().filter_map(|one| one.storage_key).collect();
         keys.dedup();
         keys.truncate(3);
         ProvisionError::Storage {
@@ -141,6 +143,12 @@ pub enum ProvisionError {
     Missing { kind: ObjectKind, name: String },
     #[error("stream {stream} captures {subject}, where answers are expected; change its subjects")]
     Captured { stream: String, subject: String },
+    #[error("stream {stream} captures {subject}, which {object} is to store; change its subjects")]
+    Taken {
+        stream: String,
+        subject: String,
+        object: String,
+    },
     #[error(
         "NATS has no room for {object}: what is still to be made asks for {asked} MiB, {left} are left; lower {keys}"
     )]
@@ -156,8 +164,18 @@ pub enum ProvisionError {
         name: String,
         why: String,
     },
-    #[error("NATS gives no account of its objects: {0}; see im-bridge streams permissions")]
+    #[error("{0}")]
+    Forbidden(Denied),
+    #[error("NATS gives no account of its objects: {0}; see the log of its server")]
     Unanswered(ApiError),
+}
+
+/// For a call that the server did not refuse by an answer.
+fn unanswered(error: ApiError) -> ProvisionError {
+    match error {
+        ApiError::Ask(AskError::Forbidden(denied)) => ProvisionError::Forbidden(denied),
+        error => ProvisionError::Unanswered(error),
+    }
 }
 
 impl ProvisionError {
@@ -165,10 +183,11 @@ impl ProvisionError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "nats_object_missing",
-            Self::Captured { .. } => "nats_captured",
+            Self::Captured { .. } | Self::Taken { .. } => "nats_captured",
             Self::Storage { .. } => "nats_storage",
             Self::Refused { .. } => "nats_object_differs",
-            Self::Unanswered(_) => "nats_permission",
+            Self::Forbidden(_) => "nats_permission",
+            Self::Unanswered(_) => "nats_unreachable",
         }
     }
 }
@@ -183,11 +202,12 @@ pub async fn plan(bus: &Bus, limits: &Limits) -> Result<Plan, ProvisionError> {
     };
     for wanted in wanted(&bus.subjects, limits) {
         let name = wanted.stream();
-        let there = patiently(|| api.stream(&name))
-            .await
-            .map_err(ProvisionError::Unanswered)?;
+        let there = patiently(|| api.stream(&name)).await.map_err(unanswered)?;
         let action = match there {
-            None => Action::Make,
+            None => {
+                check_taken(bus, &wanted).await?;
+                Action::Make
+            }
             Some(info) => {
                 let Value::Object(config) = info.config else {
                     return Err(ProvisionError::Refused {
@@ -258,11 +278,31 @@ async fn check_captures(bus: &Bus) -> Result<(), ProvisionError> {
     for subject in bus.subjects.never_captured() {
         let streams = patiently(|| api.streams_capturing(&subject))
             .await
-            .map_err(ProvisionError::Unanswered)?;
+            .map_err(unanswered)?;
         if let Some(stream) = streams.into_iter().next() {
             return Err(ProvisionError::Captured {
                 stream,
                 subject: subject.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Two streams cannot store one subject.
+async fn check_taken(bus: &Bus, wanted: &Wanted) -> Result<(), ProvisionError> {
+    let subjects = wanted.config.get("subjects").unwrap_or(&Value::Null);
+    for subject in strings(subjects) {
+        let streams = patiently(|| bus.control.api().streams_capturing(subject))
+            .await
+            .map_err(unanswered)?;
+        // Its own, made meanwhile by another replica, is no other.
+        let other = streams.into_iter().find(|name| *name != wanted.stream());
+        if let Some(stream) = other {
+            return Err(ProvisionError::Taken {
+                stream,
+                subject: subject.to_owned(),
+                object: wanted.name.clone(),
             });
         }
     }
@@ -324,7 +364,7 @@ fn refused(wanted: &Wanted, error: ApiError) -> ProvisionError {
             name: wanted.name.clone(),
             why: format!("{description} ({err_code})"),
         },
-        error => ProvisionError::Unanswered(error),
+        error => unanswered(error),
     }
 }
 

@@ -5,13 +5,14 @@
 //!
 //! Not here: publishing events and results, which is sent again until it is stored; `ack` does that.
 
+use super::denied::Denied;
 use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Open questions of one connection. Each account asks for at most a few at a time; the rest waits in its lane.
@@ -27,10 +28,10 @@ pub enum AskError {
     Timeout { subject: String, within: Duration },
     #[error("the message to {subject} cannot be sent: {why}")]
     NotSent { subject: String, why: String },
-    #[error("the server forbids {subject}")]
-    Forbidden { subject: String },
     #[error("{ASKED_MAX} questions are open already")]
     TooMany,
+    #[error("{0}")]
+    Forbidden(Denied),
 }
 
 impl AskError {
@@ -57,17 +58,33 @@ struct Open {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    waiting: HashMap<u64, Question>,
+    waiting: HashMap<u64, Waiting>,
+    /// The inbox itself, on the connection of now: nothing will ever be answered.
+    forbidden: Option<Denied>,
 }
 
 #[derive(Debug)]
-struct Question {
+struct Waiting {
     subject: Subject,
     answer: oneshot::Sender<Result<Message, Denied>>,
 }
 
-#[derive(Debug)]
-struct Denied;
+impl Table {
+    /// Tells those who wait for what the server does not permit.
+    fn denied(&mut self, denied: Denied, inbox: &str) {
+        let is_inbox = !denied.is_publish && denied.subject.starts_with(inbox);
+        let is_meant = |waiting: &Waiting| {
+            is_inbox || denied.is_publish && *waiting.subject == *denied.subject
+        };
+        for (_, waiting) in self.waiting.extract_if(|_, waiting| is_meant(waiting)) {
+            // Its asker may be gone.
+            let _ = waiting.answer.send(Err(denied.clone()));
+        }
+        if is_inbox {
+            self.forbidden = Some(denied);
+        }
+    }
+}
 
 /// Ends with the last clone.
 #[derive(Debug)]
@@ -80,29 +97,12 @@ impl Drop for Reader {
 }
 
 impl Open {
-    fn answered(&self, inbox: &str, answer: Message) {
-        let number = token(inbox, &answer.subject);
-        let question = number.and_then(|number| self.lock().waiting.remove(&number));
-        if let Some(question) = question {
-            // Its asker may be gone: then the answer is of no use to anybody.
-            let _ = question.answer.send(Ok(answer));
-        }
-    }
-
-    fn denied(&self, words: &str) {
-        let mut table = self.lock();
-        let is_meant = |question: &Question| words.contains(&format!("\"{}\"", question.subject));
-        let denied = table.waiting.extract_if(|_, question| is_meant(question));
-        for (_, question) in denied {
-            // As above.
-            let _ = question.answer.send(Err(Denied));
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+type Arrives = oneshot::Receiver<Result<Message, Denied>>;
 
 /// Takes the question out of the table when its asker is gone.
 struct Asked<'o> {
@@ -117,10 +117,11 @@ impl Drop for Asked<'_> {
 }
 
 impl Replies {
-    /// `denials`: what the server forbids, in its words. A publish that it forbids is never answered.
+    /// `denials` and `connects` are those of the connection.
     pub async fn start(
         client: Client,
-        mut denials: broadcast::Receiver<String>,
+        mut denials: broadcast::Receiver<Denied>,
+        mut connects: watch::Receiver<u64>,
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox: Arc<str> = client.new_inbox().into();
         let mut answers = client.subscribe(format!("{inbox}.*")).await?;
@@ -129,14 +130,28 @@ impl Replies {
             let (open, inbox) = (Arc::clone(&open), Arc::clone(&inbox));
             tokio::spawn(async move {
                 loop {
-                    tokio::select! {
+                    let answer = tokio::select! {
                         biased;
-                        answer = answers.next() => match answer {
-                            Some(answer) => open.answered(&inbox, answer),
-                            None => return,
-                        },
-                        // One that is missed costs its asker the time it would wait anyway.
-                        Ok(words) = denials.recv() => open.denied(&words),
+                        // First: what is forbidden on a connection is told after it was made.
+                        Ok(()) = connects.changed() => {
+                            open.lock().forbidden = None;
+                            continue;
+                        }
+                        // One that lags misses some: their askers wait in vain, as with a server that is silent.
+                        Ok(denied) = denials.recv() => {
+                            open.lock().denied(denied, &inbox);
+                            continue;
+                        }
+                        answer = answers.next() => answer,
+                    };
+                    let Some(answer) = answer else { return };
+                    let Some(number) = token(&inbox, &answer.subject) else {
+                        continue;
+                    };
+                    let waiting = open.lock().waiting.remove(&number);
+                    if let Some(waiting) = waiting {
+                        // Its asker may be gone: then the answer is of no use to anybody.
+                        let _ = waiting.answer.send(Ok(answer));
                     }
                 }
             })
@@ -157,9 +172,7 @@ impl Replies {
         payload: Bytes,
         within: Duration,
     ) -> Result<Message, AskError> {
-        let (asked, arrives) = self
-            .question(ASKED_MAX, subject.clone())
-            .ok_or(AskError::TooMany)?;
+        let (asked, arrives) = self.question(&subject, ASKED_MAX)?;
         let reply = format!("{}.{:x}", self.inbox, asked.number);
         let name = subject.clone();
         let exchange = async {
@@ -180,10 +193,7 @@ impl Replies {
                 why: error.to_string(),
             })?;
             match arrives.await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(Denied)) => Err(AskError::Forbidden {
-                    subject: name.to_string(),
-                }),
+                Ok(answer) => answer.map_err(AskError::Forbidden),
                 Err(_) => Err(AskError::NotSent {
                     subject: name.to_string(),
                     why: "the connection was closed".to_owned(),
@@ -209,9 +219,8 @@ impl Replies {
     /// Returns when the server has processed all that was sent on this connection before: subscriptions are known to it. The
     /// library's flush returns when the bytes have left.
     pub async fn caught_up(&self, within: Duration) -> Result<(), AskError> {
-        let (asked, arrives) = self
-            .question(usize::MAX, Subject::from_static("_"))
-            .expect("nobody asks without a bound so often");
+        let inbox = Subject::from(self.inbox.to_string());
+        let (asked, arrives) = self.question(&inbox, usize::MAX)?;
         // To the own inbox: it comes back after everything that was sent before it.
         let subject = format!("{}.{:x}", self.inbox, asked.number);
         let round_trip = async {
@@ -228,22 +237,22 @@ impl Replies {
         }
     }
 
-    /// A place in the table, given back when it is dropped; none: `most` are taken.
-    fn question(
-        &self,
-        most: usize,
-        subject: Subject,
-    ) -> Option<(Asked<'_>, oneshot::Receiver<Result<Message, Denied>>)> {
+    /// A place in the table, given back when it is dropped. At most `most` are taken.
+    fn question(&self, subject: &Subject, most: usize) -> Result<(Asked<'_>, Arrives), AskError> {
         let (answer, arrives) = oneshot::channel();
+        let subject = subject.clone();
         let mut table = self.open.lock();
+        if let Some(denied) = &table.forbidden {
+            return Err(AskError::Forbidden(denied.clone()));
+        }
         if table.waiting.len() >= most {
-            return None;
+            return Err(AskError::TooMany);
         }
         let number = table.next;
         table.next += 1;
-        table.waiting.insert(number, Question { subject, answer });
+        table.waiting.insert(number, Waiting { subject, answer });
         let open = &self.open;
-        Some((Asked { open, number }, arrives))
+        Ok((Asked { open, number }, arrives))
     }
 
     /// Open questions, for a gauge.

@@ -86,7 +86,8 @@ impl Survey {
             let way = asked.elapsed();
             let differs = info.ts.and_then(|ts| clock_differs(ts, way));
             survey.clock_differs_ms = survey.clock_differs_ms.or(differs);
-            let object = Object::new(wanted.kind, wanted.name, wanted.storage_key, &info);
+            let key = wanted.storage_key.unwrap_or("max_file_store of the server");
+            let object = Object::new(wanted.kind, wanted.name, key, &info);
             survey.objects.push(object);
         }
         Ok(survey)

@@ -11,6 +11,7 @@ use super::output::Output;
 use crate::app;
 use crate::bus::api::{ApiError, number};
 use crate::bus::connect::{Connection, Settings};
+use crate::bus::denied::Denied;
 use crate::bus::kv::{Bucket, Entry};
 use crate::bus::members::{LeaseRecord, MemberRecord};
 use crate::bus::objects::{Names, ObjectKind};
@@ -131,7 +132,8 @@ impl Client {
         let mut denials = self.connection.denials();
         tokio::select! {
             biased;
-            Ok(words) = denials.recv() => Err(forbidden(&words)),
+            // First: what is forbidden also ends as an error of its own, which says less.
+            Ok(denied) = denials.recv() => Err(forbidden(&denied)),
             done = doing => Ok(done),
         }
     }
@@ -208,6 +210,7 @@ impl Client {
                 "JetStream is off for this NATS account; enable it in the server's configuration"
                     .to_owned(),
             ),
+            ApiError::Ask(AskError::Forbidden(denied)) => return forbidden(denied),
             error if error.is(number::STREAM_NOT_FOUND) => return missing(kind, name),
             error => (
                 "nats_unreachable",
@@ -419,15 +422,6 @@ pub(super) fn missing(kind: ObjectKind, name: &str) -> Failure {
     Failure::new(Exit::Unreachable, "nats_object_missing", text)
 }
 
-/// The server's words: `Permissions Violation for Publish to "x"`.
-pub(super) fn forbidden(words: &str) -> Failure {
-    let lower = words.to_lowercase();
-    let doing = if lower.contains("subscription") {
-        "subscribing to"
-    } else {
-        "publishing to"
-    };
-    let subject = words.split('"').nth(1).unwrap_or(words);
-    let text = format!("NATS forbids {doing} {subject}; see im-bridge streams permissions");
-    Failure::new(Exit::Unreachable, "nats_permission", text)
+pub(super) fn forbidden(denied: &Denied) -> Failure {
+    Failure::new(Exit::Unreachable, "nats_permission", denied.to_string())
 }

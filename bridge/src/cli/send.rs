@@ -298,7 +298,7 @@ async fn durable(
                         return Ok::<Value, Failure>(envelope);
                     }
                 }
-                Ok(words) = denials.recv() => return Err(client::forbidden(&words)),
+                Ok(denied) = denials.recv() => return Err(client::forbidden(&denied)),
             }
         }
     };

@@ -131,8 +131,8 @@ impl Tap<'_> {
         while self.args.max.is_none_or(|max| self.told < max) {
             tokio::select! {
                 biased;
-                Ok(words) = denials.recv() => {
-                    let forbidden = client::forbidden(&words);
+                Ok(denied) = denials.recv() => {
+                    let forbidden = client::forbidden(&denied);
                     open -= 1;
                     if open == 0 {
                         return Err(forbidden);

@@ -10,6 +10,7 @@ mod toml;
 mod yaml;
 
 use super::problems::{Problem, Problems, Sources};
+use super::read::{self, Unread};
 use super::tree::{Place, Table};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub fn find(named: &[PathBuf], working: &Path, system: &Path) -> Result<Vec<Path
             let found: Vec<PathBuf> = ENDINGS
                 .iter()
                 .map(|ending| folder.join(format!("bridge.{ending}")))
-                .filter(|p| p.is_file())
+                .filter(|path| is_there(path))
                 .collect();
             match found.as_slice() {
                 [] => {}
@@ -68,17 +69,22 @@ pub fn find(named: &[PathBuf], working: &Path, system: &Path) -> Result<Vec<Path
             continue;
         }
         let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
-        let mut inside: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| {
-                path.is_file() && ending(path).is_some_and(|ending| ENDINGS.contains(&ending))
-            })
-            .collect();
+        let mut inside = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| unreadable(path, &error))?.path();
+            if is_there(&path) && ending(&path).is_some_and(|ending| ENDINGS.contains(&ending)) {
+                inside.push(path);
+            }
+        }
         inside.sort();
         files.extend(inside);
     }
     Ok(files)
+}
+
+/// Whether somebody put a file there, though it may be one that cannot be read: a link that leads nowhere is a mistake.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok() && !path.is_dir()
 }
 
 fn ending(path: &Path) -> Option<&str> {
@@ -92,6 +98,25 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
         path.display()
     );
     Problem::new("config_unreadable", text)
+}
+
+fn unread(path: &Path, error: &Unread) -> Problem {
+    let shown = path.display();
+    match error {
+        Unread::Io(error) => unreadable(path, error),
+        Unread::NoText { at } => {
+            let text = format!("{shown} is no text in UTF-8, from byte {at} on; save it as such");
+            Problem::new("config_syntax", text)
+        }
+        Unread::NoFile => {
+            let text = format!("{shown} cannot be read: {error}; name a file or a folder");
+            Problem::new("config_unreadable", text)
+        }
+        Unread::TooLarge { .. } => {
+            let text = format!("{shown} cannot be read: {error}; was another file meant?");
+            Problem::new("config_unreadable", text)
+        }
+    }
 }
 
 /// Reads and merges the files in order; what is wrong with one does not hide the next.
@@ -120,15 +145,7 @@ fn read_one(path: &Path, texts: &mut Texts) -> Result<Table, Problem> {
             return Err(Problem::new("config_extension", text));
         }
     };
-    let meta = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    if meta.len() > FILE_BYTES_MAX {
-        let error = std::io::Error::other(format!(
-            "it has {} bytes, at most {FILE_BYTES_MAX} are read",
-            meta.len()
-        ));
-        return Err(unreadable(path, &error));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    let text = read::text(path, FILE_BYTES_MAX).map_err(|error| unread(path, &error))?;
     let name: Arc<str> = path.display().to_string().into();
     let table = parse(&text, &name);
     texts.0.insert(name, text);

@@ -18,6 +18,7 @@ pub mod files;
 mod otel;
 mod overrides;
 pub mod problems;
+mod read;
 pub mod schema;
 pub mod secret;
 mod show;

@@ -2,11 +2,12 @@
 //!
 //! A secret cannot be printed, serialised or compared by accident, and its bytes are overwritten when it goes.
 
+use super::read::{self, Unread};
 use crate::telemetry::redact;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A whole file of a mounted secret; beyond it something else was named by mistake.
 const BYTES_MAX: u64 = 64 << 10;
@@ -100,19 +101,19 @@ impl Reference {
     pub fn resolve(&self, path: &str) -> Result<Secret, SecretError> {
         let (path, reference) = (path.to_owned(), self.clone());
         let text = match self {
-            Self::File(file) => match read(file) {
-                Ok(text) => text,
-                Err(ReadError::TooLarge(kib)) => {
+            Self::File(file) => match read::text(file, BYTES_MAX) {
+                Ok(text) => without_line_end(text),
+                Err(Unread::TooLarge { actual, .. }) => {
                     return Err(SecretError::TooLarge {
                         path,
                         reference,
-                        kib,
+                        kib: actual.div_ceil(1024),
                     });
                 }
-                Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Unread::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                     return Err(SecretError::Missing { path, reference });
                 }
-                Err(ReadError::Io(error)) => {
+                Err(error) => {
                     let uid = rustix::process::geteuid().as_raw();
                     return Err(SecretError::Unreadable {
                         path,
@@ -135,22 +136,12 @@ impl Reference {
     }
 }
 
-enum ReadError {
-    Io(std::io::Error),
-    TooLarge(u64),
-}
-
-fn read(path: &Path) -> Result<String, ReadError> {
-    let bytes = std::fs::metadata(path).map_err(ReadError::Io)?.len();
-    if bytes > BYTES_MAX {
-        return Err(ReadError::TooLarge(bytes.div_ceil(1024)));
-    }
-    let mut text = std::fs::read_to_string(path).map_err(ReadError::Io)?;
+fn without_line_end(mut text: String) -> String {
     let kept = text
         .strip_suffix("\r\n")
         .or_else(|| text.strip_suffix('\n'))
         .unwrap_or(&text)
         .len();
     text.truncate(kept);
-    Ok(text)
+    text
 }

@@ -4,9 +4,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -27,6 +28,35 @@ pub struct Bridge {
 pub struct Files {
     folder: TempDir,
     program: PathBuf,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Ran {
+    /// None: a signal ended it.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What could be read is shown.
+        let _ = from.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < within {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
 }
 
 #[derive(Default)]
@@ -60,6 +90,41 @@ impl Files {
             .arg("--plugin-dir")
             .arg(self.folder.path().join("plugins"));
         command
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command with this configuration to its end, which must come within this time.
+    pub fn run_to_end(&self, args: &[&str], within: Duration) -> Ran {
+        let mut child = Command::new(&self.program)
+            .arg("--config")
+            .arg(self.folder.path().join("bridge.json"))
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be run");
+        let out = read_all(child.stdout.take().expect("it is piped"));
+        let err = read_all(child.stderr.take().expect("it is piped"));
+        let status = ended(&mut child, within);
+        if status.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let text = |reader: JoinHandle<String>| reader.join().expect("reading does not panic");
+        let (out, err) = (text(out), text(err));
+        let Some(status) = status else {
+            panic!("{args:?} goes on for more than {within:?}: {out}{err}");
+        };
+        Ran {
+            code: status.code(),
+            out,
+            err,
+        }
     }
 
     /// Replaces the configuration, in one step.
@@ -298,14 +363,7 @@ impl Bridge {
 
     /// How it ended; none within this time.
     pub fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
-        let start = Instant::now();
-        while start.elapsed() < within {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
-                return Some(status);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        None
+        ended(&mut self.child, within)
     }
 
     fn signal(&self, signal: Signal) {

@@ -13,7 +13,7 @@ mod seed;
 mod simulator;
 mod wait;
 
-pub use bridge::{Bridge, Files, sim_with};
+pub use bridge::{Bridge, Files, Ran, sim_with};
 pub use nats::{Cluster, Jetstream, Nats};
 pub use proxy::Proxy;
 pub use seed::seeded;

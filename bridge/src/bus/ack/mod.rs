@@ -13,6 +13,7 @@ mod table;
 
 use super::api::{Api, ServerError, Which, header};
 use super::connect::Connection;
+use super::denied::Denied;
 use super::hold::Hold;
 use async_nats::{Client, HeaderMap, Message, PublishErrorKind, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
@@ -353,7 +354,7 @@ struct Resender {
     shared: Arc<Shared>,
     api: Api,
     connection: Connection,
-    denials: broadcast::Receiver<String>,
+    denials: broadcast::Receiver<Denied>,
 }
 
 impl Resender {
@@ -373,8 +374,8 @@ impl Resender {
                     self.shared.lock().reconnected(Instant::now());
                 }
                 // A closed or lagging channel costs a reason in the status, nothing else.
-                Ok(text) = self.denials.recv() => {
-                    self.shared.lock().denied(&text, Instant::now());
+                Ok(denied) = self.denials.recv() => {
+                    self.shared.lock().denied(&denied, Instant::now());
                 }
                 _ = tick.tick() => {
                     ticks += 1;

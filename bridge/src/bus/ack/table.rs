@@ -4,6 +4,7 @@
 
 use super::{Acked, Outgoing, Refusal, Trouble, Troubled};
 use crate::bus::api::{ServerError, number};
+use crate::bus::denied::Denied;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -180,8 +181,7 @@ impl Table {
         }
     }
 
-    /// What the server forbade; `text` is its own.
-    pub(super) fn denied(&mut self, text: &str, now: Instant) {
+    pub(super) fn denied(&mut self, denied: &Denied, now: Instant) {
         let mut refused = Vec::new();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(in_flight) = &mut slot.in_flight else {
@@ -189,7 +189,7 @@ impl Table {
             };
             let (Ok(slot_number), true) = (
                 u16::try_from(index),
-                text.contains(&format!("\"{}\"", in_flight.message.subject)),
+                denied.is_publish && *in_flight.message.subject == *denied.subject,
             ) else {
                 continue;
             };

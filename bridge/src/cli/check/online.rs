@@ -176,7 +176,7 @@ async fn permissions(
     let asked = tokio::select! {
         biased;
         asked = Granted::ask(bus.control.replies(), ANSWERS_WITHIN) => asked.map_err(|error| error.to_string()),
-        Ok(words) = denials.recv() => Err(words),
+        Ok(denied) = denials.recv() => Err(denied.to_string()),
     };
     let granted = match asked {
         Ok(granted) => granted,

@@ -178,7 +178,8 @@ fn what_is_forbidden_again_and_again_is_refused_unless_it_waits_for_the_permissi
         assert_eq!(acked.try_recv(), Err(TryRecvError::Empty));
         for subject in ["s.a", "s.patient", "s.other"] {
             let words = format!("Permissions Violation for Publish to \"{subject}\"");
-            bench.table.denied(&words, bench.start);
+            let denied = Denied::read(&words).expect("its words");
+            bench.table.denied(&denied, bench.start);
         }
     }
     assert_eq!(acked.try_recv(), Ok(Acked::Refused(Refusal::Forbidden)));
@@ -215,8 +216,8 @@ fn what_the_server_forbids_is_told_by_subject() {
     let mut bench = Bench::new();
     let _a = bench.publish("a", &Hold::forever());
     let _b = bench.publish("b", &Hold::forever());
-    let text = "Permissions Violation for Publish to \"s.a\"";
-    bench.table.denied(text, bench.start);
+    let denied = Denied::read("Permissions Violation for Publish to \"s.a\"").unwrap();
+    bench.table.denied(&denied, bench.start);
     let troubles = bench.table.troubles(bench.start);
     assert_eq!(troubles.len(), 1);
     assert_eq!(troubles[0].trouble, Trouble::Forbidden);
