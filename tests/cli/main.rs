@@ -13,6 +13,7 @@ mod dead_letters;
 mod errors;
 mod generated;
 mod golden;
+mod hostile;
 mod roles;
 mod running;
 mod tap;

@@ -12,12 +12,16 @@ mod yaml;
 use super::problems::{Problem, Problems, Sources};
 use super::read::{self, Unread};
 use super::tree::{Place, Table};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A configuration is written by people: beyond this something else was named by mistake.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Deeper than any schema. Readers are recursive, and a file is hostile until it is read.
+pub(in crate::config) const DEPTH_MAX: usize = 32;
 
 const ENDINGS: [&str; 4] = ["toml", "yaml", "yml", "json"];
 
@@ -152,18 +156,39 @@ fn read_one(path: &Path, texts: &mut Texts) -> Result<Table, Problem> {
     table
 }
 
-/// Turns byte offsets into places.
+/// Turns byte offsets into places. Quick for ever larger offsets, also within one long line.
 struct Lines<'a> {
     source: &'a Arc<str>,
     text: &'a str,
+    /// Where each line begins.
+    starts: Vec<usize>,
+    /// The offset asked for last, and its column.
+    last: Cell<(usize, usize)>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn new(source: &'a Arc<str>, text: &'a str) -> Self {
+        let ends = text.match_indices('\n');
+        Self {
+            source,
+            text,
+            starts: std::iter::once(0)
+                .chain(ends.map(|(end, _)| end + 1))
+                .collect(),
+            last: Cell::new((0, 1)),
+        }
+    }
+
     fn place(&self, byte: usize) -> Place {
-        let before = &self.text[..byte.min(self.text.len())];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.matches('\n').count() + 1;
-        let column = before[line_start..].chars().count() + 1;
+        let byte = byte.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= byte);
+        let start = self.starts[line - 1];
+        let (from, column) = match self.last.get() {
+            (last, column) if (start..=byte).contains(&last) => (last, column),
+            _ => (start, 1),
+        };
+        let column = column + self.text[from..byte].chars().count();
+        self.last.set((byte, column));
         Place {
             source: self.source.clone(),
             position: Some((line, column)),

@@ -2,6 +2,7 @@
 //!
 //! Their texts have no type: which one is meant, the schema decides (`schema`), so `00123` stays a password.
 
+use super::files::DEPTH_MAX;
 use super::problems::Problem;
 use super::tree::{Node, Place, Table, Value};
 
@@ -19,6 +20,8 @@ pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Ta
     for (name, text) in all {
         let path: Vec<String> = name[PREFIX.len()..]
             .split("__")
+            // One part more than any key has is no key all the same.
+            .take(DEPTH_MAX)
             .map(str::to_lowercase)
             .collect();
         let node = Node {
@@ -39,6 +42,13 @@ pub fn from_flags(flags: &[String]) -> Result<Table, Problem> {
             Problem::new("config_override", text)
         })?;
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        if path.len() > DEPTH_MAX {
+            let text = format!(
+                "--set names a key of {} parts, and none has more than {DEPTH_MAX}",
+                path.len()
+            );
+            return Err(Problem::new("config_override", text));
+        }
         let node = Node {
             at: Place::override_of(format!("--set {key}")),
             value: Value::Untyped(text.to_owned()),

@@ -87,7 +87,18 @@ impl Problem {
 
 /// Everything found wrong in one run.
 #[derive(Clone, Debug, Default)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    kept: Vec<Problem>,
+    /// Beyond [`PROBLEMS_MAX`].
+    more: usize,
+}
+
+/// Nobody reads further, and each is compared with those before it.
+const PROBLEMS_MAX: usize = 100;
+/// Longer lines are written by programs, and quoting one helps nobody.
+const QUOTED_CHARS_MAX: usize = 400;
+/// Of a sentence, a hint or an origin: a flag or a key in it may be as long as its writer likes.
+const TEXT_CHARS_MAX: usize = 2_000;
 
 /// Text of the files that were read, so that lines can be quoted.
 pub trait Sources {
@@ -97,8 +108,10 @@ pub trait Sources {
 
 impl Problems {
     pub fn push(&mut self, problem: Problem) {
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
+        if self.kept.len() >= PROBLEMS_MAX {
+            self.more += 1;
+        } else if !self.kept.contains(&problem) {
+            self.kept.push(problem);
         }
     }
 
@@ -109,12 +122,12 @@ impl Problems {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
     /// In the order of files and lines.
     pub fn sorted(&self) -> Vec<&Problem> {
-        let mut all: Vec<&Problem> = self.0.iter().collect();
+        let mut all: Vec<&Problem> = self.kept.iter().collect();
         all.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
         all
     }
@@ -131,12 +144,15 @@ impl Problems {
             out.push_str(&render(problem, sources, &renderer));
             out.push_str("\n\n");
         }
-        let count = self.0.len();
+        let count = self.kept.len();
         let _ = write!(
             out,
             "{count} {}",
             if count == 1 { "error" } else { "errors" }
         );
+        if self.more > 0 {
+            let _ = write!(out, ", and {} more", self.more);
+        }
         out
     }
 }
@@ -146,17 +162,26 @@ fn render(problem: &Problem, sources: &dyn Sources, renderer: &Renderer) -> Stri
     let quoted = problem.place.as_ref().and_then(|place| {
         let (line, column) = place.position?;
         let text = sources.text(&place.source)?.lines().nth(line - 1)?;
-        Some((place, line, column, mask(text)))
+        let is_short = text.chars().nth(QUOTED_CHARS_MAX).is_none();
+        is_short.then(|| {
+            (
+                place,
+                line,
+                column,
+                mask(text, place.source.ends_with(".toml")),
+            )
+        })
     });
-    let sentence = problem.sentence();
     let title = match &quoted {
-        Some(_) => problem.text.as_str(),
-        None => sentence.as_str(),
+        Some(_) => plain(&problem.text),
+        None => plain(&problem.sentence()),
     };
+    let hint = plain(&problem.hint);
     let title = Level::ERROR.primary_title(title).id(problem.code);
     let no_title = Level::NOTE.no_name();
     let Some((place, line, column, masked)) = quoted else {
-        let origin = problem.place.as_ref().map(|place| format!("from: {place}"));
+        let place = problem.place.as_ref();
+        let origin = place.map(|place| plain(&format!("from: {place}")));
         let mut group = title.elements(
             origin
                 .iter()
@@ -170,8 +195,8 @@ fn render(problem: &Problem, sources: &dyn Sources, renderer: &Renderer) -> Stri
         .max(start + 1)
         .min(masked.len().max(start + 1));
     let mut annotation = AnnotationKind::Primary.span(start..end.min(masked.len()).max(start));
-    if !problem.hint.is_empty() {
-        annotation = annotation.label(problem.hint.as_str());
+    if !hint.is_empty() {
+        annotation = annotation.label(hint.as_str());
     }
     let snippet = Snippet::source(masked.as_str())
         .line_start(line)
@@ -180,6 +205,20 @@ fn render(problem: &Problem, sources: &dyn Sources, renderer: &Renderer) -> Stri
     renderer.render(&[title
         .element(snippet)
         .element(no_title.message(see.as_str()))])
+}
+
+/// What somebody wrote may be long, and may speak to the terminal.
+fn plain(text: &str) -> String {
+    let is_long = text.chars().nth(TEXT_CHARS_MAX).is_some();
+    text.chars()
+        .take(TEXT_CHARS_MAX)
+        .map(|c| match c {
+            '\n' => c,
+            _ if c.is_control() => char::REPLACEMENT_CHARACTER,
+            _ => c,
+        })
+        .chain(is_long.then_some('…'))
+        .collect()
 }
 
 fn byte_of(text: &str, column: usize) -> usize {
@@ -191,10 +230,11 @@ fn byte_of(text: &str, column: usize) -> usize {
 /// The line with everything that is or may be a value replaced by stars; keys, brackets and blanks stay.
 ///
 /// A line that has no key of its own (a list's element, a continued text) is masked whole.
-pub fn mask(line: &str) -> String {
+pub fn mask(line: &str, is_toml: bool) -> String {
     let indent = line.len() - line.trim_start().len();
-    let is_header = line.trim_start().starts_with('[') && !line.contains('=');
-    if is_header {
+    // In the other formats, and with quotes, it is a list.
+    let is_header = line.trim_start().starts_with('[') && !line.contains(['=', '"', '\'']);
+    if is_toml && is_header {
         return line.to_owned();
     }
     // A key in quotes may hold either sign; everything else before the first of them is the key.

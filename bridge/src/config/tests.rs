@@ -296,9 +296,15 @@ fn values_are_masked_in_quoted_lines() {
         ("\"a = b\" = 1", "\"a = b\" = *"),
         ("[accounts.chat.one]", "[accounts.chat.one]"),
         ("- secret", "* ******"),
+        ("[\"geheim\"]", "**********"),
     ] {
-        assert_eq!(problems::mask(line), masked);
+        assert_eq!(problems::mask(line, true), masked);
     }
+    assert_eq!(
+        problems::mask("[geheim]", false),
+        "********",
+        "a list of YAML"
+    );
 }
 
 #[test]

@@ -6,8 +6,9 @@ use crate::config::tree::{Entry, Node, Table, Value};
 use std::sync::Arc;
 
 pub fn parse(text: &str, source: &Arc<str>) -> Result<Table, Problem> {
-    let lines = Lines { source, text };
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
+    let lines = Lines::new(source, text);
+    // Into values, because only these have a bound of depth.
+    serde_json::from_str::<serde_json::Value>(text).map_err(|error| {
         let line_start: usize = text
             .split_inclusive('\n')
             .take(error.line().saturating_sub(1))
@@ -120,14 +121,11 @@ impl Reader<'_> {
         self.blanks();
         while !self.rest().starts_with('}') {
             self.blanks();
-            let key_start = self.at;
+            let (key_start, key_at) = (self.at, self.lines.place(self.at));
             let key: String = serde_json::from_str(self.skip()).expect("a key is a text");
             self.take();
             let node = self.value()?;
-            let entry = Entry {
-                key_at: self.lines.place(key_start),
-                node,
-            };
+            let entry = Entry { key_at, node };
             if table.0.insert(key, entry).is_some() {
                 return Err(self
                     .lines

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml_edit::{Document, Item, Key, TableLike};
 
 pub fn parse(text: &str, source: &Arc<str>) -> Result<Table, Problem> {
-    let lines = Lines { source, text };
+    let lines = Lines::new(source, text);
     let document = Document::parse(text).map_err(|error| {
         lines.syntax(error.span().map_or(0, |span| span.start), error.message())
     })?;

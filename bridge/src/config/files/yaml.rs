@@ -1,29 +1,19 @@
 //! YAML 1.2, from the parser's marked events.
 
-use super::Lines;
+use super::{DEPTH_MAX, Lines};
 use crate::config::problems::Problem;
 use crate::config::tree::{Entry, Node, Place, Table, Value};
 use std::sync::Arc;
 use yaml_rust2::Yaml;
-use yaml_rust2::parser::{Event, MarkedEventReceiver, Parser};
+use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, TScalarStyle};
 
-/// Deeper than any schema; the walk is recursive, and a file is hostile until parsed.
-const DEPTH_MAX: usize = 32;
-
 pub fn parse(text: &str, source: &Arc<str>) -> Result<Table, Problem> {
-    let lines = Lines { source, text };
-    let mut events = Events(Vec::new());
-    Parser::new_from_str(text)
-        .load(&mut events, true)
-        .map_err(|error| {
-            let place = place(&lines, error.marker());
-            Problem::new("config_syntax", error.info().to_owned()).at("", &place)
-        })?;
+    let lines = Lines::new(source, text);
+    let events = events(text, &lines)?;
     let mut reader = Reader {
         lines,
-        events: events.0.into_iter().peekable(),
-        depth: 0,
+        events: events.into_iter().peekable(),
     };
     let content = |event: &Event| {
         !matches!(
@@ -64,11 +54,29 @@ pub fn parse(text: &str, source: &Arc<str>) -> Result<Table, Problem> {
     }
 }
 
-struct Events(Vec<(Event, Marker)>);
-
-impl MarkedEventReceiver for Events {
-    fn on_event(&mut self, event: Event, mark: Marker) {
-        self.0.push((event, mark));
+/// All events. The parser's own walk is recursive without a bound, so this one is none.
+fn events(text: &str, lines: &Lines<'_>) -> Result<Vec<(Event, Marker)>, Problem> {
+    let mut parser = Parser::new_from_str(text);
+    let (mut events, mut depth) = (Vec::new(), 0_usize);
+    loop {
+        let (event, mark) = parser.next_token().map_err(|error| {
+            let place = place(lines, error.marker());
+            Problem::new("config_syntax", error.info().to_owned()).at("", &place)
+        })?;
+        match event {
+            Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
+            Event::MappingEnd | Event::SequenceEnd => depth -= 1,
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            let place = place(lines, &mark);
+            return Err(Problem::new("config_syntax", "nested too deep").at("", &place));
+        }
+        let is_last = event == Event::StreamEnd;
+        events.push((event, mark));
+        if is_last {
+            return Ok(events);
+        }
     }
 }
 
@@ -82,7 +90,6 @@ fn place(lines: &Lines<'_>, mark: &Marker) -> Place {
 struct Reader<'a> {
     lines: Lines<'a>,
     events: std::iter::Peekable<std::vec::IntoIter<(Event, Marker)>>,
-    depth: usize,
 }
 
 impl Reader<'_> {
@@ -90,10 +97,6 @@ impl Reader<'_> {
         let (event, mark) = self.events.next().expect("the parser closes what it opens");
         let at = place(&self.lines, &mark);
         let refuse = |text: &str| Err(Problem::new("config_syntax", text).at("", &at));
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return refuse("nested too deep");
-        }
         let value = match event {
             Event::Scalar(text, style, _, _) => scalar(text, style),
             Event::MappingStart(..) => Value::Table(self.mapping()?),
@@ -111,7 +114,6 @@ impl Reader<'_> {
             Event::Alias(_) => return refuse("an alias stands here; write the value itself"),
             _ => return refuse("a value is missing"),
         };
-        self.depth -= 1;
         Ok(Node { at, value })
     }
 
