@@ -23,13 +23,17 @@ const GROUPS: [&str; 12] = [
 ];
 
 /// Words in the sources that begin like codes and are none, beside the metrics that count something.
-const OTHER_WORDS: [&str; 11] = [
+const OTHER_WORDS: [&str; 15] = [
+    "account_failures",
     "account_owned",
+    "account_silence_seconds",
     "account_state",
     "config_examples",
+    "config_last_reload_ok",
     "config_refused",
     "config_schema",
     "nats_connected",
+    "nats_rtt_seconds",
     "plugin_info",
     "plugin_out_of_use",
     "plugin_retired_images",
