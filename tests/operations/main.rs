@@ -1,6 +1,7 @@
 //! The whole service as its operators meet it: real processes, a real NATS server, a real plugin file.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod bad_input;
 mod control;
 mod flow;
 mod full;

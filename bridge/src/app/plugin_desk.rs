@@ -68,7 +68,12 @@ async fn answer(
     orders: &Orders,
     message: Message,
 ) {
-    let Some(reply) = message.reply else { return };
+    let Some(reply) = message
+        .reply
+        .filter(|reply| base.bus.subjects.may_be_answered(reply))
+    else {
+        return;
+    };
     let subject = base.bus.subjects.parse_control(&message.subject);
     let Ok(ControlSubject::Plugin { provider, verb }) = subject else {
         return;

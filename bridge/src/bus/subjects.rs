@@ -289,6 +289,16 @@ impl Subjects {
         self.make(format_args!("svc.{endpoint}"))
     }
 
+    /// Whether an answer may go where its asker wants it. Not to our own subjects nor to the server's: there it would be said
+    /// with this service's rights, not with the asker's.
+    pub fn may_be_answered(&self, reply: &str) -> bool {
+        let root = self.root.to_string();
+        let is_own = reply
+            .strip_prefix(&root)
+            .is_some_and(|rest| rest.starts_with('.'));
+        !is_own && !reply.starts_with('$')
+    }
+
     /// Subjects that no stream may capture: its acknowledgement would race the answer.
     pub fn never_captured(&self) -> [Subject; 5] {
         ["req", "ctl", "hook", "svc", "raw"].map(|kind| self.make(format_args!("{kind}.>")))

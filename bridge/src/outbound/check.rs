@@ -11,6 +11,8 @@ use im_bridge_sdk::model::{
     Capabilities, Command, Content, ErrorCode, Feature, Level, OnUnsupported, Options, Segment,
     SegmentType, params, schema, strict,
 };
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -18,18 +20,34 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// Deepest nesting of messages passed on.
 const FORWARD_DEPTH_MAX: usize = 3;
 
+/// Longest id of a channel: what crosses the plugin boundary as one.
+const CHANNEL_BYTES_MAX: usize = 512;
+
 /// Members and ranges: what needs no account to be known.
 pub fn params(command: Command, data: &Data) -> Result<(), Fail> {
     command
         .check(&data.params)
         .map_err(|refused| bad_param("/params", &refused))?;
+    if matches!(command, Command::MessageSend | Command::MessageUpdate) {
+        // Before the schema, which can say less about them.
+        let segments = read::<DraftOnly>(&data.params).message.segments;
+        for (index, segment) in segments.iter().enumerate() {
+            well_formed(segment, &format!("/params/message/segments/{index}"), 0)?;
+        }
+    }
     let validator = validator(command);
     if let Some(error) = validator
         .iter_errors(&serde_json::json!({ "params": data.params }))
         .next()
     {
+        let error = closest(&error);
         let place = error.instance_path().as_str().to_owned();
         return Err(Fail::certain(ErrorCode::BadParam, error.masked().to_string()).at(place));
+    }
+    channel(&data.params, "/params")?;
+    let items = data.params.get("items").and_then(Value::as_array);
+    for (index, item) in items.into_iter().flatten().enumerate() {
+        channel(item, &format!("/params/items/{index}"))?;
     }
     if command == Command::MessageList
         && data.params.get("after").is_some()
@@ -41,6 +59,40 @@ pub fn params(command: Command, data: &Data) -> Result<(), Fail> {
         );
     }
     Ok(())
+}
+
+/// An id that no event can bear is no channel's: the echo of what is sent there would be lost.
+fn channel(params: &Value, at: &str) -> Result<(), Fail> {
+    for place in ["/to/channel_id", "/channel_id"] {
+        let Some(id) = params.pointer(place).and_then(Value::as_str) else {
+            continue;
+        };
+        if id.len() > CHANNEL_BYTES_MAX || id.contains(char::is_control) {
+            let text = format!(
+                "a channel id has at most {CHANNEL_BYTES_MAX} bytes and no control characters"
+            );
+            return Err(Fail::certain(ErrorCode::BadParam, text).at(format!("{at}{place}")));
+        }
+    }
+    Ok(())
+}
+
+/// Of all that could stand there, what the caller seems to have meant: the kind whose `type` is written.
+fn closest<'e>(error: &'e ValidationError<'e>) -> &'e ValidationError<'e> {
+    let (ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context }) =
+        error.kind()
+    else {
+        return error;
+    };
+    let is_meant = |errors: &&Vec<ValidationError<'static>>| {
+        let mut paths = errors.iter().map(|error| error.instance_path().as_str());
+        !paths.any(|path| path.ends_with("/type"))
+    };
+    let mut meant = context.iter().filter(is_meant);
+    match (meant.next().and_then(|errors| errors.first()), meant.next()) {
+        (Some(inner), None) => closest(inner),
+        _ => error,
+    }
 }
 
 /// The command's schema, compiled at its first use: most accounts use few of them.
@@ -107,7 +159,6 @@ fn message(
 ) -> Result<(), Fail> {
     for (index, segment) in draft.segments.iter().enumerate() {
         let place = format!("{place}/segments/{index}");
-        well_formed(segment, &place, 0)?;
         let kind = segment.segment_type();
         let level = can.segments.send.get(kind);
         // Level 0 has a rendering of its own; below it only the segment's own words can stand in.

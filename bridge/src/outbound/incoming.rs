@@ -3,16 +3,21 @@
 //! Envelope attributes are read leniently, `data` strictly. Nothing is decided here: what the command may do, and whether
 //! it was seen before, comes after (`check`, `ledger`).
 
+mod tree;
+
 use super::Fail;
 use crate::bus::api::header;
 use async_nats::HeaderMap;
 use im_bridge_sdk::model::{ErrorCode, Options, Time, strict};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 /// Longest id and key, in bytes.
 const ID_BYTES_MAX: usize = 128;
+/// It stands in the result, and in the event of what was sent.
+const CORRELATION_BYTES_MAX: usize = 512;
 
 /// What an envelope says about a command. Everything but the id may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,18 +116,40 @@ pub fn read(
     {
         attributes.id.clone_from(key);
     }
-    if attributes.id.is_empty() || attributes.id.len() > ID_BYTES_MAX {
+    if let Some(problem) = unfit_id(&attributes.id) {
+        attributes.id = match fallback {
+            Fallback::Sequence(sequence) => format!("seq-{sequence}"),
+            Fallback::Fresh(id) => id.to_owned(),
+        };
+        return (attributes, Err(bad_request(problem)));
+    }
+    let is_fit =
+        |text: &String| text.len() <= CORRELATION_BYTES_MAX && !text.contains(char::is_control);
+    if attributes
+        .correlation_id
+        .as_ref()
+        .is_some_and(|it| !is_fit(it))
+    {
+        attributes.correlation_id = None;
         let problem = format!(
-            "the id has {} bytes, expected 1 to {ID_BYTES_MAX}",
-            attributes.id.len()
+            "`correlationid` has control characters, or more than {CORRELATION_BYTES_MAX} bytes"
         );
-        attributes.id = attributes.id.chars().take(ID_BYTES_MAX / 4).collect();
-        return (
-            attributes,
-            Err(Fail::certain(ErrorCode::BadRequest, problem)),
-        );
+        return (attributes, Err(bad_request(problem)));
     }
     (attributes, data)
+}
+
+/// It stands in headers, where a line must not end.
+fn unfit_id(id: &str) -> Option<String> {
+    if id.is_empty() || id.len() > ID_BYTES_MAX {
+        let bytes = id.len();
+        return Some(format!(
+            "the id has {bytes} bytes, expected 1 to {ID_BYTES_MAX}"
+        ));
+    }
+    id.contains(char::is_control).then(|| {
+        "the id has control characters; take some out of A-Z, a-z, 0-9, _ and -".to_owned()
+    })
 }
 
 /// Whether the body is an object with a member `specversion`.
@@ -234,8 +261,10 @@ fn data(json: &[u8]) -> Result<Data, Fail> {
         #[serde(default)]
         options: Option<Options>,
     }
-    let tree: Value =
-        serde_json::from_slice(json).map_err(|error| bad_request(format!("not JSON: {error}")))?;
+    let tree = tree::read(json).map_err(|error| match error.classify() {
+        Category::Data => bad_request(error.to_string()),
+        _ => bad_request(format!("not JSON: {error}")),
+    })?;
     if !tree.is_object() {
         return Err(bad_request(
             "`data` is not an object; write {\"params\":{…}}",

@@ -51,9 +51,11 @@ use im_bridge_sdk::model::{ErrorCode, ErrorObject};
 pub struct Fail(pub ErrorObject);
 
 impl Fail {
-    /// It surely did not happen.
+    /// It surely did not happen. What the text quotes of a command may speak to a terminal, which is taken out.
     pub fn certain(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self(ErrorObject::new(code, true, message))
+        let message: String = message.into();
+        let plain = message.replace(char::is_control, "\u{fffd}");
+        Self(ErrorObject::new(code, true, plain))
     }
 
     /// At this place, a JSON pointer into `data`.

@@ -11,6 +11,7 @@ use super::answer::Verdict;
 use super::desk::Desk;
 use super::flow::{Act, not_now};
 use super::outcome::Outcome;
+use super::result::{Reply, error_lines};
 use super::work::{Intake, Origin, Work};
 use crate::bus::clock::unix_ms;
 use crate::bus::subjects::{ControlSubject, QUEUE_GROUP};
@@ -172,9 +173,15 @@ impl Pump {
 
     async fn take(&self, message: Message, is_control: bool) {
         let desk = &self.outbound.desk;
-        // Nobody waits for an answer that has nowhere to go; and a subject that cannot be read names no command.
-        let Some(kind) = kind(self.subjects(), &message.subject, is_control) else {
+        let account = &desk.account;
+        if let Some(reply) = &message.reply
+            && !self.subjects().may_be_answered(reply)
+        {
+            tracing::warn!(%account, ?reply, "a request wants its answer where only the bridge publishes; it is ignored");
             return;
+        }
+        let Some(kind) = kind(self.subjects(), &message.subject, is_control) else {
+            return self.refuse_subject(&message).await;
         };
         let slot = Arc::clone(&desk.gateway.requests).try_acquire_owned().ok();
         let is_full = slot.is_none();
@@ -200,6 +207,19 @@ impl Pump {
                 }
             }
         }
+    }
+
+    /// Told in the form of a result, as far as there is one: no command has such a name.
+    async fn refuse_subject(&self, message: &Message) {
+        let text = "the subject names no command; see the names of commands in docs/events.md";
+        let error = ErrorObject::new(ErrorCode::BadRequest, true, text);
+        let data = serde_json::json!({ "data": { "status": "error", "error": error } });
+        let reply = message.reply.clone().map(|subject| Reply {
+            subject,
+            headers: error_lines(&error),
+            body: data.to_string().into(),
+        });
+        self.outbound.desk.send(reply).await;
     }
 
     async fn refuse(&self, asked: Asked) {

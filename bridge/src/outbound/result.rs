@@ -46,9 +46,9 @@ impl Document {
 
 /// An answer to who waits for it.
 pub(super) struct Reply {
-    subject: Subject,
-    headers: HeaderMap,
-    body: Bytes,
+    pub subject: Subject,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 impl Desk {
@@ -139,15 +139,11 @@ impl Desk {
             return None;
         };
         let subject = reply.clone().filter(|_| !work.is_answered)?;
-        let mut headers = HeaderMap::new();
+        let mut headers = error.map(error_lines).unwrap_or_default();
         for (name, value) in lines(telling) {
             headers.insert(&*name, &*value);
         }
         headers.insert(crate::bus::ack::MESSAGE_ID, document.id.as_str());
-        if let Some(error) = error {
-            headers.insert(SERVICE_ERROR, error.code.as_str());
-            headers.insert(SERVICE_ERROR_CODE, error.num.to_string());
-        }
         Some(Reply {
             subject,
             headers,
@@ -189,6 +185,14 @@ impl Desk {
         };
         self.gateway.publish(parcel, &self.hold, telling).await
     }
+}
+
+/// What the service framework's clients look for.
+pub(super) fn error_lines(error: &ErrorObject) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(SERVICE_ERROR, error.code.as_str());
+    headers.insert(SERVICE_ERROR_CODE, error.num.to_string());
+    headers
 }
 
 /// The headers of a result, but for its id.
