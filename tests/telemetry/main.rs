@@ -8,5 +8,7 @@ mod commands;
 mod export;
 mod journey;
 mod noise;
+mod secrets;
+mod signals;
 mod start;
 mod world;

@@ -6,7 +6,9 @@ use im_bridge::telemetry::labels::LABELS;
 use im_bridge::telemetry::metrics::{Metric, Type};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::read_to_string;
+use std::fs::{OpenOptions, read_to_string};
+use std::io::Write as _;
+use std::process::Command;
 
 const ALERTS: &str = "deploy/helm/im-bridge/files/alerts.yaml";
 const RUNBOOKS: &str = "docs/runbooks.md";
@@ -157,4 +159,45 @@ fn reference() -> String {
         let _ = writeln!(out, "| {} | {} | {} |", label.name, label.values, label.max);
     }
     out
+}
+
+/// Loudly, on the handle itself, because the test runner hides what is printed.
+fn skip(reason: &str) {
+    let line = format!("SKIP promtool: every_alert_fires: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    let kept = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(root().join("target/skips.txt"));
+    let _ = kept.and_then(|mut file| file.write_all(line.as_bytes()));
+    let required = std::env::var("IM_BRIDGE_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|name| name == "promtool"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn every_alert_fires() {
+    let program = std::env::var_os("IM_BRIDGE_PROMTOOL").unwrap_or_else(|| "promtool".into());
+    let tested = Command::new(&program)
+        .args(["test", "rules", "rules.yaml"])
+        .current_dir(root().join("tests/alerts"))
+        .output();
+    let output = match tested {
+        Ok(output) => output,
+        Err(error) => {
+            let program = program.to_string_lossy();
+            return skip(&format!(
+                "{program}: {error}; install Prometheus, or name its promtool in IM_BRIDGE_PROMTOOL"
+            ));
+        }
+    };
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        said(&output.stdout),
+        said(&output.stderr)
+    );
 }

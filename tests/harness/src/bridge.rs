@@ -63,6 +63,16 @@ fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
 struct Log {
     lines: Mutex<Vec<Value>>,
     more: Condvar,
+    /// What is no line of the log: standard error, and whatever else came out.
+    other: Mutex<String>,
+}
+
+impl Log {
+    fn also(&self, line: &str) {
+        let mut other = self.other.lock().unwrap_or_else(|it| it.into_inner());
+        other.push_str(line);
+        other.push('\n');
+    }
 }
 
 impl Files {
@@ -213,10 +223,18 @@ impl Bridge {
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the program can be run");
         let log = Arc::new(Log::default());
+        let complaints = BufReader::new(child.stderr.take().expect("it is piped"));
+        let heard = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in complaints.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                heard.also(&line);
+            }
+        });
         let lines = BufReader::new(child.stdout.take().expect("it is piped"));
         let (telling, is_shown) = (
             Arc::clone(&log),
@@ -224,17 +242,19 @@ impl Bridge {
         );
         let name = name.to_owned();
         std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
+            for text in lines.lines().map_while(Result::ok) {
                 if is_shown {
-                    eprintln!("{name}: {line}");
+                    eprintln!("{name}: {text}");
                 }
-                if let Ok(line) = serde_json::from_str(&line) {
+                if let Ok(line) = serde_json::from_str(&text) {
                     telling
                         .lines
                         .lock()
                         .unwrap_or_else(|it| it.into_inner())
                         .push(line);
                     telling.more.notify_all();
+                } else {
+                    telling.also(&text);
                 }
             }
         });
@@ -273,6 +293,12 @@ impl Bridge {
             .lock()
             .unwrap_or_else(|it| it.into_inner())
             .clone()
+    }
+
+    /// Standard error, and what of standard output is no line of the log.
+    pub fn other_output(&self) -> String {
+        let other = self.log.other.lock();
+        other.unwrap_or_else(|it| it.into_inner()).clone()
     }
 
     /// How many lines of the log say this.

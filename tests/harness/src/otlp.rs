@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::metrics::v1::{metric, number_data_point};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span as Wire, span::SpanKind};
 use prost::Message as _;
@@ -77,6 +78,42 @@ impl Span {
     }
 }
 
+/// One value of a metric.
+#[derive(Clone, Debug)]
+pub struct Point {
+    pub name: String,
+    pub unit: String,
+    pub labels: BTreeMap<String, String>,
+    pub start_ns: u64,
+    pub at_ns: u64,
+    pub value: Measured,
+    pub resource: Arc<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measured {
+    Counter(f64),
+    Gauge(f64),
+    Histogram {
+        count: u64,
+        sum: f64,
+        /// Upper bound and how many are at or below it and above the one before; the last one has no bound.
+        buckets: Vec<(Option<f64>, u64)>,
+    },
+}
+
+/// One log line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub at_ns: u64,
+    pub severity: String,
+    pub body: String,
+    /// Ids in hexadecimal digits.
+    pub trace: String,
+    pub attributes: BTreeMap<String, String>,
+    pub resource: Arc<BTreeMap<String, String>>,
+}
+
 /// One request that was taken.
 #[derive(Clone, Debug)]
 pub struct Taken {
@@ -104,6 +141,8 @@ struct State {
     requests: usize,
     taken: Vec<Taken>,
     spans: Vec<Span>,
+    points: Vec<Point>,
+    lines: Vec<Line>,
     /// What a client did wrong.
     wrong: Vec<String>,
 }
@@ -124,6 +163,8 @@ impl Collector {
                 requests: 0,
                 taken: Vec::new(),
                 spans: Vec::new(),
+                points: Vec::new(),
+                lines: Vec::new(),
                 wrong: Vec::new(),
             }),
             is_over: AtomicBool::new(false),
@@ -164,6 +205,16 @@ impl Collector {
         let mut spans = self.spans();
         spans.retain(|span| span.name == name);
         spans
+    }
+
+    /// All values of all metrics so far, in the order of their arrival.
+    pub fn points(&self) -> Vec<Point> {
+        self.shared.lock().points.clone()
+    }
+
+    /// All log lines so far.
+    pub fn lines(&self) -> Vec<Line> {
+        self.shared.lock().lines.clone()
     }
 
     /// Requests that were taken.
@@ -278,13 +329,17 @@ fn keep(
         None => plain.extend_from_slice(body),
         Some(other) => wrong.push(format!("{path}: {other}")),
     }
-    let mut spans = Vec::new();
+    let (mut spans, mut points, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     let decoded = match path.as_str() {
         "/v1/traces" => {
             ExportTraceServiceRequest::decode(&*plain).map(|request| spans = read(request, at))
         }
-        "/v1/metrics" => ExportMetricsServiceRequest::decode(&*plain).map(drop),
-        "/v1/logs" => ExportLogsServiceRequest::decode(&*plain).map(drop),
+        "/v1/metrics" => {
+            ExportMetricsServiceRequest::decode(&*plain).map(|request| points = measured(request))
+        }
+        "/v1/logs" => {
+            ExportLogsServiceRequest::decode(&*plain).map(|request| lines = said(request))
+        }
         _ => {
             // An endpoint of a signal may have any path.
             ExportTraceServiceRequest::decode(&*plain).map(|request| spans = read(request, at))
@@ -297,6 +352,8 @@ fn keep(
     let mut state = shared.lock();
     state.wrong.extend(wrong);
     state.spans.extend(spans);
+    state.points.extend(points);
+    state.lines.extend(lines);
     state.taken.push(Taken {
         path,
         headers,
@@ -361,6 +418,93 @@ fn span(from: Wire, resource: &Arc<BTreeMap<String, String>>, scope: &str, at: I
     }
 }
 
+fn measured(request: ExportMetricsServiceRequest) -> Vec<Point> {
+    let mut points = Vec::new();
+    for of_resource in request.resource_metrics {
+        let resource = Arc::new(texts(of_resource.resource.unwrap_or_default().attributes));
+        let scopes = of_resource.scope_metrics.into_iter();
+        for metric in scopes.flat_map(|scope| scope.metrics) {
+            let mut add = |start_ns, at_ns, attributes, value| {
+                points.push(Point {
+                    name: metric.name.clone(),
+                    unit: metric.unit.clone(),
+                    labels: texts(attributes),
+                    start_ns,
+                    at_ns,
+                    value,
+                    resource: Arc::clone(&resource),
+                });
+            };
+            let number = |value| match value {
+                Some(number_data_point::Value::AsDouble(value)) => value,
+                other => panic!("{other:?} is no value of ours"),
+            };
+            match metric.data {
+                Some(metric::Data::Sum(sum)) => {
+                    for it in sum.data_points {
+                        let value = Measured::Counter(number(it.value));
+                        add(
+                            it.start_time_unix_nano,
+                            it.time_unix_nano,
+                            it.attributes,
+                            value,
+                        );
+                    }
+                }
+                Some(metric::Data::Gauge(gauge)) => {
+                    for it in gauge.data_points {
+                        let value = Measured::Gauge(number(it.value));
+                        add(
+                            it.start_time_unix_nano,
+                            it.time_unix_nano,
+                            it.attributes,
+                            value,
+                        );
+                    }
+                }
+                Some(metric::Data::Histogram(histogram)) => {
+                    for it in histogram.data_points {
+                        let bounds = it.explicit_bounds.into_iter().map(Some).chain([None]);
+                        let value = Measured::Histogram {
+                            count: it.count,
+                            sum: it.sum.unwrap_or_default(),
+                            buckets: bounds.zip(it.bucket_counts).collect(),
+                        };
+                        add(
+                            it.start_time_unix_nano,
+                            it.time_unix_nano,
+                            it.attributes,
+                            value,
+                        );
+                    }
+                }
+                other => panic!("{other:?} is no metric of ours"),
+            }
+        }
+    }
+    points
+}
+
+fn said(request: ExportLogsServiceRequest) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for of_resource in request.resource_logs {
+        let resource = Arc::new(texts(of_resource.resource.unwrap_or_default().attributes));
+        let scopes = of_resource.scope_logs.into_iter();
+        for record in scopes.flat_map(|scope| scope.log_records) {
+            let body = record.body.and_then(|body| body.value);
+            lines.push(Line {
+                at_ns: record.time_unix_nano,
+                severity: record.severity_text,
+                body: body.map(text).unwrap_or_default(),
+                trace: hex(&record.trace_id),
+                attributes: texts(record.attributes),
+                resource: Arc::clone(&resource),
+            });
+        }
+    }
+    lines
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -368,14 +512,17 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn texts(from: Vec<KeyValue>) -> BTreeMap<String, String> {
-    let text = |value: Value| match value {
+fn text(value: Value) -> String {
+    match value {
         Value::StringValue(text) => text,
         Value::BoolValue(value) => value.to_string(),
         Value::IntValue(value) => value.to_string(),
         Value::DoubleValue(value) => value.to_string(),
         other => format!("{other:?}"),
-    };
+    }
+}
+
+fn texts(from: Vec<KeyValue>) -> BTreeMap<String, String> {
     from.into_iter()
         .map(|pair| {
             let value = pair.value.and_then(|value| value.value);

@@ -79,6 +79,12 @@ static imb_status run(imb_instance *self, const char *script, const imb_trace *p
     did(self, "poll", IMB_NOISE_POLL_EMPTY, IMB_E_UNAVAILABLE, now - count * MS, now, NULL, url);
   } else if (!strcmp(verb, "call")) { /* one request of the provider's, so many milliseconds long */
     did(self, "send", IMB_NOISE_COMMAND, IMB_OK, now - count * MS, now, parent, url);
+  } else if (!strcmp(verb, "log") && url) { /* a line that says this */
+    imb_pair field = {STR("said"), text(url)};
+    imb_log line = {.size = sizeof line, .level = IMB_LOG_WARN, .message = text(url), .fields = &field, .fields_len = 1};
+    self->host->log(self->host->ctx, &line);
+  } else if (!strcmp(verb, "refuse")) { /* a provider's error whose text is the whole instruction */
+    return IMB_E_FORBIDDEN;
   } else if (!strcmp(verb, "later") && self->executed++ == 0) { /* the first time it surely did not happen */
     return IMB_E_UNAVAILABLE;
   }
@@ -115,7 +121,12 @@ static imb_status execute(imb_instance *self, const imb_command *commands, uint3
     imb_status status = run(self, script, &command->trace);
     imb_completion done = {.size = sizeof done, .id = command->id, .status = status, .certain = 1};
     if (status == IMB_OK) done.native_id = (imb_str)STR("m1"), done.body = copy_of("{}", 2);
-    else done.code = (imb_str)STR("provider_unavailable"), done.body = copy_of("{\"message\":\"not now\"}", 21);
+    else {
+      char body[600];
+      done.code = status == IMB_E_UNAVAILABLE ? (imb_str)STR("provider_unavailable") : (imb_str)STR("forbidden");
+      const char *why = status == IMB_E_UNAVAILABLE ? "not now" : script;
+      done.body = copy_of(body, (size_t)snprintf(body, sizeof body, "{\"message\":\"%s\"}", why));
+    }
     if (self->host->complete(self->host->ctx, &done, 1) != IMB_OK) give_back(done.body.owner, NULL, 0);
   }
   return (imb_status)n;

@@ -97,15 +97,18 @@ impl<T: Send + 'static> Exporter<T> {
     pub fn push(&self, item: T) {
         let shared = &self.0;
         let mut state = shared.lock();
-        let reason = match state.until {
-            Some(_) => Some(Reason::Shutdown),
-            None if state.queue.len() >= shared.capacity => Some(Reason::QueueFull),
-            None => None,
-        };
-        if let Some(reason) = reason {
+        if state.until.is_some() {
             drop(state);
-            shared.figures.dropped(reason, 1);
+            shared.figures.dropped(Reason::Shutdown, 1);
             return; // the item goes outside the lock
+        }
+        let mut replaced = None;
+        if state.queue.len() >= shared.capacity {
+            shared.figures.dropped(Reason::QueueFull, 1);
+            if !shared.is_state() {
+                return;
+            }
+            replaced = state.queue.pop_front();
         }
         state.queue.push_back(item);
         let waiting = state.queue.len();
@@ -113,6 +116,7 @@ impl<T: Send + 'static> Exporter<T> {
             state.since = Some(Instant::now());
         }
         drop(state);
+        drop(replaced);
         if waiting == 1 || waiting == BATCH {
             shared.wake.notify_one();
         }
@@ -178,6 +182,11 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An item says how things are, and not what happened: a newer one stands for all before it, and has nothing to wait for.
+    fn is_state(&self) -> bool {
+        self.signal == Signal::Metrics
+    }
+
     fn run(&self, target: &Target, write: &dyn Fn(Vec<T>) -> Vec<u8>) {
         let transport = Transport::new(self.signal, target);
         let mut trouble = Trouble::new(self.signal, target);
@@ -205,7 +214,12 @@ impl<T> Shared<T> {
             if is_over || (state.until.is_some() && waiting == 0) {
                 return None;
             }
-            let due = state.since.map(|since| since + GATHER);
+            let gather = if self.is_state() {
+                Duration::ZERO
+            } else {
+                GATHER
+            };
+            let due = state.since.map(|since| since + gather);
             let is_due = due.is_some_and(|due| due <= now);
             let is_wanted = is_due || state.until.is_some() || state.flushes > 0;
             if waiting >= BATCH || (waiting > 0 && is_wanted) {

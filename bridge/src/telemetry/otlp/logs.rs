@@ -96,6 +96,12 @@ pub fn record<'f>(
         match (name, value.as_str()) {
             ("trace_id", Some(id)) => record.trace_id = bytes(id),
             ("span_id", Some(id)) => record.span_id = bytes(id),
+            ("account", Some(name)) if let Some((provider, account)) = name.split_once('/') => {
+                for (name, value) in [("provider", provider), ("account", account)] {
+                    let value = any_value::Value::StringValue(value.to_owned());
+                    record.attributes.push(attribute(name, value));
+                }
+            }
             _ => record.attributes.push(attribute(name, any(value))),
         }
     }
@@ -132,6 +138,7 @@ mod tests {
         let fields = [
             ("trace_id", Value::from("4bf92f3577b34da6a3ce929d0e0e4736")),
             ("span_id", Value::from("00f067aa0ba902b7")),
+            ("account", Value::from("chat/shop")),
             ("count", Value::from(3)),
         ];
         let fields = fields.iter().map(|(name, value)| (*name, value));
@@ -139,7 +146,7 @@ mod tests {
         assert_eq!((record.trace_id.len(), record.span_id[1]), (16, 0xf0));
         assert_eq!(record.severity_number, 13);
         let keys: Vec<&str> = record.attributes.iter().map(|it| it.key.as_str()).collect();
-        assert_eq!(keys, ["target", "count"]);
+        assert_eq!(keys, ["target", "provider", "account", "count"]);
         let bytes = message(vec![record], &[]);
         let read = ExportLogsServiceRequest::decode(&bytes[..]).unwrap();
         assert_eq!(
