@@ -1,9 +1,11 @@
 //! What leaves for a collector, seen by one.
 
+mod commands;
+mod load;
+
 use super::*;
 use im_bridge_plugin_api::abi::{Delivery, Noise, Origin, Outcome, Status};
-use im_bridge_test_harness::otlp::{Collector, Mode, Span, nobody};
-use std::time::Instant;
+use im_bridge_test_harness::otlp::{Collector, Span};
 
 const SOON: Duration = Duration::from_secs(20);
 const HEADER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -384,120 +386,6 @@ fn an_excluded_failure_is_seen_without_its_address() {
 }
 
 #[test]
-fn a_part_of_a_command_is_noted_on_it_while_it_is_open() {
-    let world = World::new(|_| {});
-    let command = world.command(&carried(), Duration::ZERO, 1);
-    let parent = command.context();
-    let aux = |status| Op {
-        parent,
-        ..op("upload", Noise::AUX, status)
-    };
-    for _ in 0..20 {
-        let follows = world.op(aux(Status::OK));
-        assert_eq!(follows.span_id, parent.span_id);
-    }
-    command.finish(&end("ok"));
-    world.op(aux(Status::OK));
-    let spans = world.spans();
-    assert_eq!(spans.len(), 1);
-    assert_eq!(spans[0].events.len(), 16);
-}
-
-#[test]
-fn failures_inside_a_recorded_command_are_not_limited() {
-    let world = World::new(|_| {});
-    let command = world.command(&carried(), Duration::ZERO, 1);
-    for _ in 0..3 {
-        world.op(Op {
-            parent: command.context(),
-            ..op("look_up", Noise::POLL_EMPTY, Status::E_NOT_FOUND)
-        });
-    }
-    let parent = context::hex_of(&command.context().span_id);
-    command.finish(&end("error"));
-    let spans = world.spans();
-    let below: Vec<_> = spans.iter().filter(|span| span.parent == parent).collect();
-    assert_eq!(below.len(), 3);
-    assert!(
-        below
-            .iter()
-            .all(|span| span.get("im.suppressed").is_empty())
-    );
-}
-
-#[test]
-fn a_command_continues_its_senders_trace_with_its_state() {
-    let world = World::new(|config| {
-        config.traces.baggage.insert("tenant".to_owned(), true);
-    });
-    let mut carried = carried();
-    carried.baggage = Some("tenant=7,user=1".into());
-    let span = world.command(&carried, Duration::ZERO, 1);
-    world.op(Op {
-        parent: span.context(),
-        ..op("send", Noise::COMMAND, Status::OK)
-    });
-    let result = span.publish("publish res".to_owned(), "res".to_owned());
-    let mut headers = Vec::new();
-    result.write(&mut headers);
-    let names: Vec<_> = headers.iter().map(|(name, _)| &**name).collect();
-    assert_eq!(names, ["traceparent", "tracestate", "baggage"]);
-    assert_eq!(&*headers[2].1, "tenant=7");
-    result.finish(&PublishEnd::Stored {
-        message_id: "id",
-        body_bytes: 3,
-        stored: None,
-    });
-    span.finish(&end("ok"));
-    let spans = world.spans();
-    let [call, publish, process] = &spans[..] else {
-        panic!("{spans:#?}")
-    };
-    assert_eq!(process.trace, "4bf92f3577b34da6a3ce929d0e0e4736");
-    assert_eq!(process.parent, "00f067aa0ba902b7");
-    assert!(call.is_below(process) && publish.is_below(process));
-    for span in &spans {
-        assert_eq!(span.state, "vendor=1", "{}", span.name);
-    }
-    assert!(headers[0].1.contains(&publish.id));
-}
-
-#[test]
-fn old_commands_are_linked() {
-    let linked = |change: fn(&mut types::Telemetry), age| {
-        let world = World::new(change);
-        let span = world.command(&carried(), age, 1);
-        span.finish(&end("ok"));
-        let spans = world.spans();
-        let [span] = &spans[..] else {
-            panic!("{spans:#?}")
-        };
-        let link = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
-        let has_link = span.links == [(link.0.to_owned(), link.1.to_owned())];
-        assert_eq!(span.is_root(), has_link);
-        assert_ne!(span.trace == link.0, has_link);
-        assert_eq!(span.state.is_empty(), has_link);
-        has_link
-    };
-    assert!(!linked(|_| {}, Duration::from_secs(899)));
-    assert!(linked(|_| {}, Duration::from_secs(901)));
-    assert!(linked(
-        |config| config.traces.consumer_parent = types::ConsumerParent::Link,
-        Duration::ZERO
-    ));
-}
-
-#[test]
-fn a_malformed_context_is_a_new_root_and_counted() {
-    let world = World::new(|_| {});
-    let bad = Carried::read(None, Some("00-x"), None);
-    world.command(&bad, Duration::ZERO, 1).finish(&end("ok"));
-    let spans = world.spans();
-    assert!(spans[0].is_root() && spans[0].links.is_empty());
-    assert_eq!(world.figure(Metric::TraceContextInvalidTotal, &[]), 1.0);
-}
-
-#[test]
 fn a_poll_shows_only_to_whoever_wants_to_see_it() {
     let world = World::new(|config| {
         config.traces.poll_hit_spans = true;
@@ -623,86 +511,4 @@ fn a_build_without_grpc_says_so() {
     let error = Telemetry::start(&config, "test").err().unwrap();
     assert_eq!(error.code(), "telemetry_protocol");
     assert!(error.to_string().contains("4318"), "{error}");
-}
-
-/// Ends so many events, and how long that took.
-fn events(world: &World, count: usize) -> Duration {
-    let start = Instant::now();
-    for _ in 0..count {
-        let mut event = world.event(Noise::EVENT, TraceContext::NONE);
-        event.published("id", 1, Ok((&"IM_EVT".into(), 1, false)));
-        event.finish(Outcome::STORED);
-    }
-    start.elapsed()
-}
-
-#[test]
-fn exported_plus_dropped_is_all() {
-    for mode in [
-        Mode::Take,
-        Mode::Partly(3),
-        Mode::Status(400),
-        Mode::Status(503),
-        Mode::Close,
-        Mode::Hang,
-    ] {
-        let world = World::new(|config| {
-            config.traces.queue = 512;
-            config.otlp.timeout_ms = 100;
-        });
-        world.collector.set(mode);
-        events(&world, 1_000);
-        let start = Instant::now();
-        world.telemetry.shut_down(Duration::from_secs(2));
-        assert!(start.elapsed() < Duration::from_secs(3), "{mode:?}");
-        events(&world, 1);
-        let figures = world
-            .telemetry
-            .0
-            .traces
-            .as_ref()
-            .unwrap()
-            .exporter()
-            .figures();
-        let received = world.collector.spans().len() as u64;
-        assert_eq!(
-            figures.all_exported() + figures.all_dropped(),
-            2_002,
-            "{mode:?}"
-        );
-        assert_eq!(figures.all_exported(), received, "{mode:?}");
-        assert_eq!(world.figure(Metric::TelemetryQueue, &["traces"]), 0.0);
-        let shutdown = world.figure(Metric::TelemetryDroppedTotal, &["traces", "shutdown"]);
-        assert!(shutdown >= 2.0, "{mode:?}");
-    }
-}
-
-#[test]
-fn a_collector_that_comes_back_gets_what_still_waits() {
-    let world = World::new(|_| {});
-    world.collector.set(Mode::Later(429, 0));
-    world.op(op("login", Noise::SESSION, Status::OK));
-    let telemetry = world.telemetry.clone();
-    let flushing = std::thread::spawn(move || telemetry.flush(SOON));
-    while world.collector.requests() == 0 {
-        std::thread::yield_now();
-    }
-    world.collector.set(Mode::Take);
-    assert!(flushing.join().unwrap());
-    assert_eq!(world.spans().len(), 1);
-}
-
-#[test]
-fn nobody_waits_for_a_collector_that_is_away() {
-    let telemetry = Telemetry::start(&config(nobody()), "test").unwrap();
-    let labels = telemetry.account(&account("shop"));
-    let start = Instant::now();
-    for _ in 0..100_000 {
-        telemetry.op(&labels, || op("login", Noise::SESSION, Status::OK));
-    }
-    // Far above what a hundred thousand spans take, and far below one time-out each.
-    assert!(start.elapsed() < Duration::from_secs(20));
-    let begun = Instant::now();
-    telemetry.shut_down(Duration::from_secs(1));
-    assert!(begun.elapsed() < Duration::from_secs(2));
 }
