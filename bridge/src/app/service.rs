@@ -228,7 +228,6 @@ async fn start(
     for one in provision(&bus, &limits, config.nats.provision).await? {
         tracing::warn!(code = "nats_object_differs", "{one}");
     }
-    parts.health.set(Check::Nats, Ok(()));
     let acks = AckTable::start(&bus.data).await;
     let acks =
         acks.map_err(|_| ServiceError::Bug("the inbox of acknowledgements has no valid subject"))?;
@@ -263,6 +262,8 @@ async fn start(
     promises.tell(&plan.borrow(), &base.lookout);
     super::webhooks::listen(&base, plan.clone(), &parts.health, &mut tasks).await?;
     super::plugin_desk::serve(&base, plan.clone(), follower.orders(), &mut tasks).await;
+    // Last: whoever is ready takes requests of providers and answers people.
+    parts.health.set(Check::Nats, Ok(()));
     Ok(Running {
         keeper: tokio::spawn(keeper.run()),
         base,
