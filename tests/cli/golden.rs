@@ -57,7 +57,7 @@ fn completions_and_the_manual_know_every_command() {
     let place = Place::new();
     let script = place.run(&["completions", "bash"]).done().data;
     let manual = place.run(&["man"]).done().data;
-    for word in ["resend", "permissions", "refresh-token"] {
+    for word in ["resend", "permissions", "refresh-token", "rollback"] {
         assert!(script.contains(word), "{word}");
         let escaped = word.replace('-', "\\-");
         assert!(

@@ -14,6 +14,7 @@ mod errors;
 mod generated;
 mod golden;
 mod hostile;
+mod plugins;
 mod roles;
 mod running;
 mod tap;

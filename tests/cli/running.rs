@@ -6,16 +6,21 @@ use im_bridge_test_harness::{Bridge, Files, Nats, eventually};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-struct Running {
-    nats: Nats,
-    files: Arc<Files>,
-    bridge: Bridge,
-    place: Place,
+pub(crate) struct Running {
+    pub(crate) nats: Nats,
+    pub(crate) files: Arc<Files>,
+    pub(crate) bridge: Bridge,
+    pub(crate) place: Place,
 }
 
 impl Running {
     /// With `sim/demo`, which is online.
     async fn new(account: Value) -> Self {
+        Self::with(account, true).await
+    }
+
+    /// Newer plugin files take over by themselves, or wait for a person.
+    pub(crate) async fn with(account: Value, is_auto: bool) -> Self {
         let nats = Nats::start();
         let room = json!({ "max_mib": 16 });
         let mut account = account;
@@ -27,6 +32,7 @@ impl Running {
                 "lease": { "ttl_s": 7, "renew_s": 1, "stop_s": 4 },
             },
             "admin": { "listen": "127.0.0.1:0" },
+            "plugins": { "upgrade": { "auto": is_auto } },
             "accounts": { "sim": { "demo": account } },
         });
         let files = Files::new(env!("CARGO_BIN_EXE_im-bridge"), &config);
@@ -41,7 +47,7 @@ impl Running {
         running
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         let url = format!("nats.url={}", self.nats.url());
         self.place.run(&[args, &["--set", &url]].concat())
     }

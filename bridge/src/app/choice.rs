@@ -45,12 +45,13 @@ impl Barred {
         match self.why {
             Why::Quarantined => format!(
                 "{what} is quarantined since {since}: three of its accounts failed within a minute; clear it with \
-                 im-bridge plugin clear {hash}"
+                 im-bridge plugin clear {} --sha256 {hash}",
+                loaded.provider
             ),
             Why::RolledBack => format!(
-                "{what} was rolled back at {since}; im-bridge plugin clear {hash} lets it be used again, \
-                 plugins.providers.{}.hold keeps a version beyond a restart",
-                loaded.provider
+                "{what} was rolled back at {since}; im-bridge plugin clear {provider} --sha256 {hash} lets it be used again, \
+                 plugins.providers.{provider}.hold keeps a version beyond a restart",
+                provider = loaded.provider
             ),
         }
     }
@@ -112,7 +113,7 @@ impl Memory {
         self.barred.values()
     }
 
-    /// Those of a provider whose hash begins like this may be used again; how many those are.
+    /// Those of a provider whose hash begins like this may be used again, all if it is empty; how many those are.
     pub fn clear(&mut self, provider: &Provider, hash: &str) -> usize {
         let before = self.barred.len();
         self.barred.retain(|sha256, barred| {

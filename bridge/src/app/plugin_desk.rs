@@ -88,19 +88,16 @@ async fn answer(
     };
     let plan = Arc::clone(&plan.borrow());
     let plugins = &plan.plugins;
-    let result = done.map(|()| match verb.as_str() {
+    // Beside an error, too: it says whose answer this is.
+    let result = match verb.as_str() {
         "info" => json(&info(base, plugins, &provider)),
         _ => json(&newest(base, plugins, &provider)),
-    });
+    };
     let now = Time::from_ms(unix_ms());
     let id = envelope::ulid(now);
-    let (result, error) = match result {
-        Ok(result) => (Some(result), None),
-        Err(error) => (None, Some(error)),
-    };
-    let status = match error {
-        None => ResultStatus::Ok,
-        Some(_) => ResultStatus::Error,
+    let (status, error) = match done {
+        Ok(()) => (ResultStatus::Ok, None),
+        Err(error) => (ResultStatus::Error, Some(error)),
     };
     let data = ResultData::<Json> {
         command_id: id.to_string(),
@@ -112,7 +109,7 @@ async fn answer(
         dry_run: false,
         timing: Timing::default(),
         error,
-        result,
+        result: Some(result),
     };
     let data = serde_json::to_vec(&data).expect("a result has a JSON form");
     let of = attributes(&id, now);
@@ -149,13 +146,14 @@ fn order(provider: &Provider, verb: &Action, payload: &[u8]) -> Result<Option<Or
         }
         Ok(AdapterVerb::Clear) => {
             let params::Clear { sha256 } = read(payload)?;
-            let is_hash =
-                sha256.len() >= HASH_MIN && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if !is_hash {
+            let is_hash = |hash: &String| {
+                hash.len() >= HASH_MIN && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+            };
+            if !sha256.as_ref().is_none_or(is_hash) {
                 let text = format!("sha256 must have at least {HASH_MIN} hexadecimal digits");
                 return Err(ErrorObject::new(ErrorCode::BadParam, true, text));
             }
-            let hash = sha256.to_ascii_lowercase();
+            let hash = sha256.map(|hash| hash.to_ascii_lowercase());
             Order::Clear { provider, hash }
         }
         Err(_) => {

@@ -54,8 +54,11 @@ pub enum Order {
     Upgrade { provider: Provider, one_way: bool },
     /// Go back to the file before.
     Rollback { provider: Provider },
-    /// Let files be used again whose hash begins like this.
-    Clear { provider: Provider, hash: String },
+    /// Let files be used again whose hash begins like this; all of the provider's, if nothing is said.
+    Clear {
+        provider: Provider,
+        hash: Option<String>,
+    },
 }
 
 /// Why nothing was done.
@@ -73,10 +76,18 @@ pub enum NotDone {
         "{provider} has no file to go back to: none served it before, and no other lies in the folders"
     )]
     NoWayBack { provider: Provider },
-    #[error("no file of {provider} that is out of use has a hash that begins with {hash}")]
-    NothingBarred { provider: Provider, hash: String },
+    #[error("no file of {provider}{} is out of use", of_hash(.hash.as_deref()))]
+    NothingBarred {
+        provider: Provider,
+        hash: Option<String>,
+    },
     #[error("the replica ends")]
     Ends,
+}
+
+fn of_hash(hash: Option<&str>) -> String {
+    hash.map(|hash| format!(" whose hash begins with {hash}"))
+        .unwrap_or_default()
 }
 
 /// Holds what the present configuration was made from.
@@ -196,7 +207,11 @@ impl Reloader {
                 }
             }
             Order::Clear { provider, hash } => {
-                if known.memory.clear(provider, hash) == 0 {
+                if known
+                    .memory
+                    .clear(provider, hash.as_deref().unwrap_or_default())
+                    == 0
+                {
                     let (provider, hash) = (provider.clone(), hash.clone());
                     return Err(NotDone::NothingBarred { provider, hash });
                 }

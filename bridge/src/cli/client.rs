@@ -154,7 +154,7 @@ impl Client {
         .await
     }
 
-    /// A question that every replica answers, until so many have or the time is over. Whoever may not ask hears nothing.
+    /// A question to the service that every replica answers. Whoever may not ask hears nothing.
     pub async fn ask_all(
         &self,
         endpoint: Endpoint,
@@ -162,21 +162,30 @@ impl Client {
         expected: usize,
         within: Duration,
     ) -> Vec<Value> {
+        let subject = self.subjects.service(&endpoint.action());
+        let answers = self.ask_every(subject, body, expected, within).await;
+        answers.unwrap_or_default()
+    }
+
+    /// A question that every replica answers, until so many have or the time is over.
+    pub async fn ask_every(
+        &self,
+        subject: Subject,
+        body: &Value,
+        expected: usize,
+        within: Duration,
+    ) -> Result<Vec<Value>, Failure> {
         let client = self.connection.client();
-        let action = endpoint.action();
-        let (subject, inbox) = (self.subjects.service(&action), client.new_inbox());
+        let mut denials = self.connection.denials();
+        let inbox = client.new_inbox();
         let Ok(mut answers) = client.subscribe(inbox.clone()).await else {
-            return Vec::new();
+            return Ok(Vec::new()); // the connection ends
         };
         let body = body.to_string().into();
-        if client
-            .publish_with_reply(subject, inbox, body)
-            .await
-            .is_err()
-        {
-            return Vec::new();
+        let asked = client.publish_with_reply(subject, inbox, body).await;
+        if asked.is_err() {
+            return Ok(Vec::new());
         }
-        let mut denials = self.connection.denials();
         let until = Instant::now() + within;
         let mut all = Vec::new();
         while all.len() < expected {
@@ -187,10 +196,10 @@ impl Client {
                     Ok(Some(answer)) => all.extend(serde_json::from_slice::<Value>(&answer.payload)),
                     Ok(None) | Err(_) => break,
                 },
-                _ = denials.recv() => break,
+                Ok(words) = denials.recv() => return Err(forbidden(&words)),
             }
         }
-        all
+        Ok(all)
     }
 
     /// A call of JetStream's API that must succeed.

@@ -66,7 +66,7 @@ enum Command {
     /// Say what may be configured, and what is.
     #[command(subcommand)]
     Config(config::Command),
-    /// Look at plugin files.
+    /// Look at plugin files, and tell replicas which to use.
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Say what an error code means and what to do about it.
@@ -134,7 +134,7 @@ fn dispatch(command: Command, globals: &Globals, output: &mut Output) -> Result<
         Command::Check(args) => check::run(&args, globals, output),
         Command::Dlq(command) => dlq::run(command, globals, output),
         Command::Config(command) => config::run(command, globals, output),
-        Command::Plugin(command) => Ok(plugin::run(command, output)?),
+        Command::Plugin(command) => plugin::run(command, globals, output),
         Command::Explain(args) => Ok(explain::run(&args, output)?),
         Command::Send(args) => send::run(&args, globals, output),
         Command::Account(command) => account::run(command, globals, output),

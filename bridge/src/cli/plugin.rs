@@ -1,8 +1,13 @@
 //! `im-bridge plugin list | inspect | pin`: what the loader says of plugin files.
 //!
 //! `list` loads every file as the bridge would at its start and so runs their code; `inspect` and `pin` run nothing.
+//!
+//! Not here: what replicas that run do about theirs (`orders`).
 
-use super::Exit;
+pub(super) mod orders;
+
+use super::failure::{Exit, Failure};
+use super::globals::Globals;
 use super::output::{Output, Told};
 use crate::loader::config::{Place, PluginsConfig, Require, StageMode};
 use crate::loader::inspect::Inspection;
@@ -32,6 +37,24 @@ pub(super) enum Command {
         /// Add the pin to this TOML file.
         #[arg(long, value_name = "FILE")]
         lock: Option<PathBuf>,
+    },
+    /// Use the newest file that waits for a person, on every replica; all accounts of the provider move to it.
+    Upgrade {
+        #[command(flatten)]
+        target: orders::Target,
+        /// Also if the version before cannot read what this one keeps.
+        #[arg(long)]
+        one_way: bool,
+    },
+    /// Go back to the version before, on every replica, and use the newer one no more until it is cleared.
+    Rollback(orders::Target),
+    /// Let files be used again that were rolled back or quarantined, on every replica.
+    Clear {
+        #[command(flatten)]
+        target: orders::Target,
+        /// This file only: the first digits of its hash, at least four.
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
     },
 }
 
@@ -81,11 +104,18 @@ impl From<Options> for PluginsConfig {
     }
 }
 
-pub(super) fn run(command: Command, output: &mut Output) -> io::Result<Exit> {
+pub(super) fn run(
+    command: Command,
+    globals: &Globals,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
     match command {
-        Command::List(options) => list(options.into(), output),
-        Command::Inspect { file, options } => inspect(&file, options.into(), output),
-        Command::Pin { file, lock } => pin(&file, lock, output),
+        Command::List(options) => Ok(list(options.into(), output)?),
+        Command::Inspect { file, options } => Ok(inspect(&file, options.into(), output)?),
+        Command::Pin { file, lock } => Ok(pin(&file, lock, output)?),
+        Command::Upgrade { target, one_way } => orders::upgrade(&target, one_way, globals, output),
+        Command::Rollback(target) => orders::rollback(&target, globals, output),
+        Command::Clear { target, sha256 } => orders::clear(&target, sha256, globals, output),
     }
 }
 

@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         one::<init::Written>("init"),
         one::<plugin::Inspected<'_>>("plugin-inspect"),
         one::<plugin::Listed<'_>>("plugin-list"),
+        one::<plugin::orders::Told>("plugin-order"),
         one::<plugin::Pinned<'_>>("plugin-pin"),
         one::<probe::Answered<'_>>("probe"),
         one::<probe::roundtrip::Step>("probe-roundtrip"),

@@ -416,12 +416,12 @@ pub mod adapter {
         #[serde(deny_unknown_fields)]
         Rollback {}
 
-        /// Lets a file be used again that is out of use.
+        /// Lets files be used again that are out of use.
         #[derive(Default)]
         #[serde(deny_unknown_fields)]
         Clear {
-            /// The first digits of its hash, at least four.
-            sha256: String,
+            /// The first digits of a hash, at least four: that one only.
+            sha256?: String,
         }
     }
 }

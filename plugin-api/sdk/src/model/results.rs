@@ -39,7 +39,7 @@ pub struct ResultData<R = Json> {
     /// What went wrong; with `error` and `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorObject>,
-    /// With `ok` and `accepted`; beside an error only for messages that were sent partly.
+    /// With `ok` and `accepted`; beside an error only for messages that were sent partly, and of plugins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<R>,
 }
