@@ -44,6 +44,8 @@ pub struct Reader {
     dead_after: Option<Duration>,
     /// How long nothing was heard while `next` was awaited.
     silence: Duration,
+    /// The peer's close is the answer to ours.
+    is_closing: bool,
     is_over: bool,
 }
 
@@ -63,6 +65,7 @@ impl Reader {
             what,
             dead_after: options.ping.map(|ping| ping.dead_after),
             silence: Duration::ZERO,
+            is_closing: false,
             is_over: false,
         }
     }
@@ -92,8 +95,11 @@ impl Reader {
                 }
                 Frame::Pong(_) => self.beat("pong received"),
                 Frame::Close(frame) => {
-                    // The answer to it is written by the library, as far as the peer still takes it.
-                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.listen()).await;
+                    // The answer to it is written by the library, as far as the peer still takes it. If it is the
+                    // answer itself, both have said all, and nothing depends on who lets go first.
+                    if !self.is_closing {
+                        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.listen()).await;
+                    }
                     let closed = match frame {
                         Some(frame) => Error::Closed {
                             code: Some(frame.code.into()),
@@ -109,11 +115,12 @@ impl Reader {
     }
 
     /// Closes in order: says so, reads and throws away what the peer had on its way, and lets the connection go when the
-    /// peer has closed, too. Takes a second at most.
+    /// peer has said so, too. Takes a second at most.
     ///
     /// Dropped with something unread in it, a connection is reset, and a reset may cost the peer what was written last: an
     /// acknowledgement, say.
     pub async fn close(mut self, code: u16, reason: &str) {
+        self.is_closing = true;
         let writer = Writer {
             shared: Arc::clone(&self.shared),
         };
