@@ -25,13 +25,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use table::ODD_ERRORS_MAX;
 use table::{Answer, Due, Table, Token};
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// Messages on their way. Below what the client's subscription holds, so that no acknowledgement is dropped, and above what
 /// one connection stores in a second.
 pub const WINDOW: usize = 16_384;
+/// While something is on its way; an empty table is not looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// A publish waits for room in the client's channel; when that takes longer, the table sends later.
 const SEND_WITHIN: Duration = Duration::from_secs(1);
@@ -207,6 +209,8 @@ struct Shared {
     inbox: String,
     window: Arc<Semaphore>,
     table: Mutex<Table>,
+    /// Something was put into a table that rested.
+    filled: Notify,
 }
 
 struct Tasks([JoinHandle<()>; 2]);
@@ -259,6 +263,7 @@ impl AckTable {
             inbox,
             window: Arc::new(Semaphore::new(WINDOW)),
             table: Mutex::default(),
+            filled: Notify::new(),
         });
         let reader = tokio::spawn(read(Arc::clone(&shared), acks));
         let resender = Resender {
@@ -283,11 +288,15 @@ impl AckTable {
             .await
             .expect("the window is never closed");
         let message = Arc::new(message);
-        let token = self
+        let (token, ends_rest) = self
             .shared
             .lock()
             .insert(Arc::clone(&message), done, permit, Instant::now())
             .expect("there are more slots than the window has room");
+        // Before the sending, in which this may be dropped.
+        if ends_rest {
+            self.shared.filled.notify_one();
+        }
         if let Err(refusal) = self.shared.send(token, &message).await {
             self.shared.lock().finish(token, Acked::Refused(refusal));
         }
@@ -362,10 +371,11 @@ impl Resender {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut connects = self.connection.connects();
-        let mut is_watched = true;
+        let (mut is_watched, mut hears_denials) = (true, true);
         let mut known = self.connection.server_client();
         let mut ticks = 0;
         loop {
+            let rests = self.shared.lock().rests();
             tokio::select! {
                 biased;
                 changed = connects.changed(), if is_watched => {
@@ -373,11 +383,15 @@ impl Resender {
                     known = self.connection.server_client();
                     self.shared.lock().reconnected(Instant::now());
                 }
-                // A closed or lagging channel costs a reason in the status, nothing else.
-                Ok(denied) = self.denials.recv() => {
-                    self.shared.lock().denied(&denied, Instant::now());
-                }
-                _ = tick.tick() => {
+                // Also while nothing is on its way: an old one must not be taken for one of a later message.
+                denial = self.denials.recv(), if hears_denials => match denial {
+                    Ok(denied) => self.shared.lock().denied(&denied, Instant::now()),
+                    // Either costs a reason in the status, nothing else.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => hears_denials = false,
+                },
+                () = self.shared.filled.notified(), if rests => tick.reset(),
+                _ = tick.tick(), if !rests => {
                     ticks += 1;
                     if ticks % LOOK_AT_CONNECTION_EVERY == 0 {
                         let now = self.connection.server_client();

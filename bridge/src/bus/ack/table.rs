@@ -77,6 +77,8 @@ pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u16>,
     next_order: u64,
+    /// Nobody looks for what is due until the next message comes.
+    rests: bool,
     pub(super) resends: u64,
 }
 
@@ -89,14 +91,15 @@ pub(super) enum Answer {
 }
 
 impl Table {
-    /// `None` when every slot is taken; the window is smaller, so this does not happen.
+    /// Its token, and whether this ended a rest: then somebody has to look again. `None` when every slot is taken; the window
+    /// is smaller, so this does not happen.
     pub(super) fn insert(
         &mut self,
         message: Arc<Outgoing>,
         done: oneshot::Sender<Acked>,
         permit: OwnedSemaphorePermit,
         now: Instant,
-    ) -> Option<Token> {
+    ) -> Option<(Token, bool)> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -120,10 +123,17 @@ impl Table {
             odd_errors: 0,
             trouble: None,
         });
-        Some(Token {
+        let token = Token {
             slot,
             generation: entry.generation,
-        })
+        };
+        Some((token, std::mem::take(&mut self.rests)))
+    }
+
+    /// An empty table rests from now on, until something is put into it.
+    pub(super) fn rests(&mut self) -> bool {
+        self.rests = self.len() == 0;
+        self.rests
     }
 
     pub(super) fn len(&self) -> usize {

@@ -8,6 +8,7 @@ struct Bench {
     table: Table,
     window: Arc<Semaphore>,
     start: Instant,
+    has_ended_rest: bool,
 }
 
 impl Bench {
@@ -16,6 +17,7 @@ impl Bench {
             table: Table::default(),
             window: Arc::new(Semaphore::new(8)),
             start: Instant::now(),
+            has_ended_rest: false,
         }
     }
 
@@ -38,10 +40,9 @@ impl Bench {
         });
         let (done, acked) = oneshot::channel();
         let permit = Arc::clone(&self.window).try_acquire_owned().unwrap();
-        let token = self
-            .table
-            .insert(message, done, permit, self.start)
-            .unwrap();
+        let inserted = self.table.insert(message, done, permit, self.start);
+        let (token, has_ended_rest) = inserted.unwrap();
+        self.has_ended_rest = has_ended_rest;
         (token, acked)
     }
 
@@ -225,4 +226,20 @@ fn what_the_server_forbids_is_told_by_subject() {
         troubles[0].to_string(),
         "NATS forbids publishing to s.a; see im-bridge streams permissions"
     );
+}
+
+#[test]
+fn an_empty_table_rests_until_the_first_message_comes() {
+    let mut bench = Bench::new();
+    assert!(bench.table.rests());
+    let (first, _acked) = bench.publish("a", &Hold::forever());
+    assert!(bench.has_ended_rest);
+    let (second, _acked) = bench.publish("b", &Hold::forever());
+    assert!(!bench.has_ended_rest && !bench.table.rests());
+    bench.table.finish(first, Acked::Abandoned);
+    assert!(!bench.table.rests());
+    bench.table.finish(second, Acked::Abandoned);
+    assert!(bench.table.rests());
+    let _third = bench.publish("c", &Hold::forever());
+    assert!(bench.has_ended_rest);
 }
