@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod otlp;
 mod own;
 pub mod per_provider;
+mod process;
 mod pushed;
 pub mod redact;
 mod settings;
@@ -185,6 +186,7 @@ impl Source for Inner {
     fn collect(&self, to: &mut Exposition) {
         let invalid = self.contexts_invalid.load(Ordering::Relaxed);
         to.count(Metric::TraceContextInvalidTotal, &[], invalid);
+        process::collect(to);
         if let Some(traces) = &self.traces {
             traces.collect(to);
         }
