@@ -1,6 +1,7 @@
 //! An account's configuration against the schema of an adapter that was really loaded.
 
 use super::Workshop;
+use super::described::capabilities;
 use serde_json::json;
 
 #[test]
@@ -8,7 +9,7 @@ fn three_mistakes_are_told_at_once_with_place_and_nearest_name() {
     let shop = Workshop::new();
     let describe = json!({
         "describe": 1, "provider": "zoo", "adapter": { "name": "zoo", "version": "1.0.0" },
-        "model": { "major": 1, "minor": 0 }, "capabilities": {},
+        "model": { "major": 1, "minor": 0 }, "capabilities": capabilities("none"),
         "config_schema": {
             "type": "object", "additionalProperties": false,
             "properties": {

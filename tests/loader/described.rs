@@ -4,11 +4,27 @@ use super::Workshop;
 use im_bridge::loader::Loader;
 use serde_json::{Value, json};
 
+/// What an adapter says that it can: all that every account's document has to have.
+pub fn capabilities(ack: &str) -> Value {
+    json!({
+        "transport": { "inbound": "push", "outbound": "http", "ack": "response", "poll_fallback": false },
+        "events": { "message.created": 2 },
+        "limits": {
+            "max_in_flight": 4, "max_reads_in_flight": 1, "max_payload_bytes": null, "idempotency_key_chars": 64,
+            "recall_max_age_s": null, "media_by": [], "rate": null,
+        },
+        "guarantees": {
+            "ordering": "channel", "inbound_ack": ack, "catch_up": "none", "sender_in_event": true,
+            "provider_dedup": false, "verify_after_timeout": false, "message_time": "bridge", "self_echo": false,
+        },
+    })
+}
+
 fn good() -> Value {
     json!({
         "describe": 1, "provider": "zoo", "adapter": { "name": "zoo", "version": "1.0.0" },
         "model": { "major": 1, "minor": 0 },
-        "capabilities": { "events": { "message.created": 2 }, "limits": { "max_in_flight": 4 } },
+        "capabilities": capabilities("each"),
         "operations": { "poll_messages": "poll_empty" },
         "session": { "overlap": true, "ack": "each", "window_events": 16 },
         "extensions": { "required": ["imb.kv/1"], "optional": [] },
@@ -108,6 +124,23 @@ fn every_missing_member_is_told() {
 }
 
 #[test]
+fn capabilities_that_no_account_could_publish_are_refused() {
+    assert_eq!(
+        changed(
+            "/capabilities",
+            json!({ "commands": { "message.send": 2 } })
+        ),
+        "plugin_describe: describe /capabilities/transport: is missing\n\
+         plugin_describe: describe /capabilities/limits: is missing\n\
+         plugin_describe: describe /capabilities/guarantees: is missing"
+    );
+    assert_eq!(
+        changed("/capabilities/transport", json!({ "inbound": "push" })),
+        "plugin_describe: describe /capabilities: fits no account: missing field `outbound`"
+    );
+}
+
+#[test]
 fn members_of_a_wrong_kind_are_told() {
     assert_eq!(
         changed(
@@ -116,7 +149,8 @@ fn members_of_a_wrong_kind_are_told() {
         ),
         "plugin_describe: describe /session/overlap: is not a boolean\n\
          plugin_describe: describe /session/ack: is none of `none`, `cumulative`, `each`\n\
-         plugin_describe: describe /session/window_events: is not from 1 to 1024"
+         plugin_describe: describe /session/window_events: is not from 1 to 1024\n\
+         plugin_describe: describe /capabilities/guarantees/inbound_ack: differs from /session/ack, which is `none`"
     );
     assert_eq!(
         changed("/capabilities/events", json!({ "a/b": 3 })),

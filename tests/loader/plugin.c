@@ -41,7 +41,13 @@
 #ifndef DESCRIBE
 #define DESCRIBE                                                                                                       \
   "{\"describe\":1,\"provider\":\"" NAME "\",\"adapter\":{\"name\":\"zoo\",\"version\":\"" VERSION "\"},"              \
-  "\"model\":{\"major\":1,\"minor\":0},\"capabilities\":{\"events\":{\"message.created\":2}},"                         \
+  "\"model\":{\"major\":1,\"minor\":0},\"capabilities\":{\"events\":{\"message.created\":2},"                          \
+  "\"transport\":{\"inbound\":\"push\",\"outbound\":\"http\",\"ack\":\"response\",\"poll_fallback\":false},"           \
+  "\"limits\":{\"max_in_flight\":1,\"max_reads_in_flight\":1,\"max_payload_bytes\":null,"                              \
+  "\"idempotency_key_chars\":64,\"recall_max_age_s\":null,\"media_by\":[],\"rate\":null},"                             \
+  "\"guarantees\":{\"ordering\":\"channel\",\"inbound_ack\":\"none\",\"catch_up\":\"none\","                           \
+  "\"sender_in_event\":true,\"provider_dedup\":false,\"verify_after_timeout\":false,"                                  \
+  "\"message_time\":\"bridge\",\"self_echo\":false}},"                                                                 \
   "\"config_schema\":{\"type\":\"object\",\"additionalProperties\":false},\"config_examples\":[{}]}"
 #endif
 

@@ -8,6 +8,8 @@
 use super::config_schema::ConfigSchema;
 use super::error::Problem;
 use super::inspect::descriptor::Descriptor;
+use im_bridge_sdk::model;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -426,7 +428,30 @@ fn capabilities(
         let problem = format!("differs from /session/ack, which is `{ack}`");
         notes.note("/capabilities/guarantees/inbound_ack", problem);
     }
+    published(&found.document, notes);
     found
+}
+
+/// An account's document is made of this; without it nobody could tell which commands it takes.
+fn published(document: &Value, notes: &mut Notes) {
+    let missing = ["transport", "limits", "guarantees"].map(|key| {
+        let is_missing = document.get(key).is_none();
+        if is_missing {
+            notes.note(format!("/capabilities/{key}"), "is missing");
+        }
+        is_missing
+    });
+    // Whatever is wrong already would be told twice.
+    let is_told = notes
+        .wrong
+        .iter()
+        .any(|(pointer, _)| pointer.starts_with("/capabilities"));
+    if missing.contains(&true) || is_told {
+        return;
+    }
+    if let Err(error) = model::Capabilities::deserialize(document) {
+        notes.note("/capabilities", format!("fits no account: {error}"));
+    }
 }
 
 fn levels(capabilities: &Map<String, Value>, key: &str, notes: &mut Notes) -> BTreeMap<String, i8> {

@@ -81,7 +81,12 @@ static imb_status describe(imb_str *out) {
   static const imb_str text = STR(
       "{\"describe\":1,\"provider\":\"c-echo\",\"adapter\":{\"name\":\"c-echo\",\"version\":\"" VERSION "\"},"
       "\"model\":{\"major\":1,\"minor\":0},\"operations\":{\"send\":\"command\"},"
-      "\"capabilities\":{\"events\":{\"message.created\":2},\"commands\":{\"message.send\":2}},"
+      "\"capabilities\":{\"events\":{\"message.created\":2},\"commands\":{\"message.send\":2},"
+      "\"transport\":{\"inbound\":\"push\",\"outbound\":\"http\",\"ack\":\"response\",\"poll_fallback\":false},"
+      "\"limits\":{\"max_in_flight\":1,\"max_reads_in_flight\":1,\"max_payload_bytes\":null,\"idempotency_key_chars\":64,"
+      "\"recall_max_age_s\":null,\"media_by\":[],\"rate\":null},"
+      "\"guarantees\":{\"ordering\":\"channel\",\"inbound_ack\":\"each\",\"catch_up\":\"none\",\"sender_in_event\":true,"
+      "\"provider_dedup\":false,\"verify_after_timeout\":false,\"message_time\":\"bridge\",\"self_echo\":false}},"
       "\"session\":{\"overlap\":true,\"ack\":\"each\"},\"config_schema\":{\"type\":\"object\",\"properties\":{},"
       "\"additionalProperties\":false},\"config_examples\":[{}],\"state_version\":1" MORE "}");
   return *out = text, IMB_OK;
