@@ -76,7 +76,12 @@ async fn a_replica_frozen_for_thirty_seconds_finds_itself_refused_and_closes_its
     let thawed_ms = now_ms();
     frozen.thaw();
     eventually("it knows", || async {
-        (frozen.said("lease lost") >= lost.shards.len()).then_some(())
+        let count = |reason: &str| {
+            let metric = format!("im_bridge_leases_lost_total{{reason=\"{reason}\"}}");
+            frozen.metric(&metric).unwrap_or_default()
+        };
+        let known = count("expired") + count("conflict");
+        (known >= lost.shards.len() as f64).then_some(())
     })
     .await;
     trio.served().await;

@@ -8,6 +8,7 @@ mod commands;
 mod export;
 mod journey;
 mod noise;
+mod outage;
 mod secrets;
 mod signals;
 mod start;

@@ -380,9 +380,15 @@ impl Face {
                 return false;
             }
             if before.state != state.state || before.reason != state.reason {
+                let next_state = state.state;
                 let account = &self.account;
                 let (state, reason) = (state.state.as_str(), state.reason.as_deref());
-                tracing::info!(%account, state, reason, "account");
+                // An outage is told when it begins and when it ends, not at each attempt in between.
+                if is_trying(&before.state) && is_trying(&next_state) {
+                    tracing::debug!(%account, state, reason, "account");
+                } else {
+                    tracing::info!(%account, state, reason, "account");
+                }
             }
             let since = if before.state == state.state && before.reason == state.reason {
                 before.since
@@ -467,6 +473,11 @@ fn now() -> Time {
 fn after(pause: Duration) -> Time {
     let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
     Time::from_ms(unix_ms().saturating_add(ms))
+}
+
+/// A session is wanted and not there, for the second time at least if the state before was one of these, too.
+fn is_trying(state: &AccountState) -> bool {
+    matches!(state, AccountState::Connecting | AccountState::Backoff)
 }
 
 #[cfg(test)]

@@ -122,9 +122,12 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
         started = starting => started?,
     };
     let ended = running.serve(&mut signals).await;
+    // The last values are those after the end, and its figures go with it.
+    let base = Arc::clone(&running.base);
     let within = Duration::from_millis(early.admin.shutdown_ms);
     let end = shutdown::shut_down(running, &parts.health, within, &mut signals).await;
     flush(telemetry, pushed).await;
+    drop(base);
     drop(beating);
     ended.map(|()| end)
 }

@@ -230,6 +230,67 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    /// Somebody who says more than there may be: of every metric, with every label made up.
+    struct Hostile;
+
+    impl Source for Hostile {
+        fn collect(&self, to: &mut Exposition) {
+            // Of how many share a series only the registry speaks.
+            let all = Metric::ALL.iter();
+            for metric in all.filter(|it| **it != Metric::MetricsOverflowTotal) {
+                let labels = metric.info().labels;
+                let at = position_of_account(*metric);
+                for number in 0..1_500 {
+                    let own = |index: usize| match at {
+                        Some(at) if index == at => format!("alias{number}"),
+                        // Which states and statuses there are is not for strangers to say.
+                        Some(_) => "fixed".to_owned(),
+                        None => format!("\"}} evil{{{number}"),
+                    };
+                    let own: Vec<String> = (0..labels.len()).map(own).collect();
+                    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+                    match metric.info().kind {
+                        Type::Histogram => to.histogram(*metric, &own, &Histogram::default()),
+                        Type::Counter | Type::Gauge => to.count(*metric, &own, 1),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let registry = Registry::new(1_000);
+        let hostile = Arc::new(Hostile);
+        registry.add(&hostile);
+        let values = registry.ask();
+        let of_values = values
+            .series()
+            .map(|(metric, series)| (metric, series.len()));
+        let of_buckets = values
+            .buckets()
+            .map(|(metric, series)| (metric, series.len()));
+        let mut seen = 0;
+        for (metric, count) in of_values.chain(of_buckets) {
+            let max = match position_of_account(metric) {
+                Some(_) => 1_000,
+                None => metric.info().series_max(),
+            };
+            // And the one that the others share.
+            assert!(
+                count <= max + 1,
+                "{metric:?}: {count} series, {max} at most"
+            );
+            seen += 1;
+        }
+        assert!(seen >= Metric::ALL.len());
+        let text = values.render();
+        assert!(text.contains("account=\"other\""));
+        assert!(text.contains("im_bridge_metrics_overflow_total{metric=\"account_state\"} 500\n"));
+        // A label's value ends where it should.
+        assert!(!text.contains("=\"\"} evil"), "a value was not escaped");
+    }
+
     struct Account(u64, Histogram);
 
     impl Source for Account {

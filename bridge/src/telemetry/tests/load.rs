@@ -27,7 +27,7 @@ fn exported_plus_dropped_is_all() {
     ] {
         let world = World::new(|config| {
             config.traces.queue = 512;
-            config.otlp.timeout_ms = 100;
+            config.otlp.timeout_ms = 500;
         });
         world.collector.set(mode);
         events(&world, 1_000);

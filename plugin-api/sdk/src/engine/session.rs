@@ -84,7 +84,13 @@ async fn wait_after(local: &Rc<Local>, cx: &Context, fault: Fault, failures: &mu
             let wait = backoff(*failures).max(at_least);
             *failures = failures.saturating_add(1);
             let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-            tracing::warn!(reason = %fault.reason, error = fault.message, wait_ms, "session lost");
+            let (reason, error) = (&fault.reason, &fault.message);
+            // An outage is told once; how long it lasts stands in the account's state.
+            if *failures <= 1 {
+                tracing::warn!(%reason, error, wait_ms, "session lost");
+            } else {
+                tracing::debug!(%reason, error, wait_ms, "session lost again");
+            }
             let next_attempt_ms = now_ms(local).saturating_add(wait_ms);
             let state = State::backoff(next_attempt_ms, fault.reason.clone());
             cx.state(state.error_text(ErrorCode::ProviderUnavailable, &fault.message));
