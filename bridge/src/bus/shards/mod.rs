@@ -399,7 +399,13 @@ impl Keeper {
         for shard in free {
             self.free_since.entry(shard).or_insert(now);
         }
-        self.avoided.retain(|_, until| now < *until);
+        // Somebody else had it: it went where it should, and if it is free again, it is free for all.
+        let others = |shard: &Shard| {
+            let lease = self.view.leases.get(shard);
+            lease.is_some_and(|lease| lease.record.owner != self.owner)
+        };
+        self.avoided
+            .retain(|shard, until| now < *until && !others(shard));
         self.retry_after.retain(|_, until| now < *until);
         self.beyond.retain(|_, until| now < *until);
         for (index, shard) in take.into_iter().enumerate() {
