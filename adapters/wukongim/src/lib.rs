@@ -1,0 +1,3 @@
+//! WukongIM.
+#![forbid(unsafe_code)]
+pub mod native;
