@@ -514,10 +514,8 @@ impl Serving<'_> {
                 let until = self.cx.elapsed() + LEAVE_WITHIN;
                 self.stop(Stopping::Told { end, until }, pulls);
             }
-            Packet::Event(event) => {
-                if self.raw.len() < RAW_MAX {
-                    self.raw.push_back(inbound::stream_event(self.me, &event));
-                }
+            Packet::Event(event) if self.raw.len() < RAW_MAX => {
+                self.raw.push_back(inbound::stream_event(self.me, &event));
             }
             _ => {}
         }
