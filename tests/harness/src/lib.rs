@@ -11,6 +11,7 @@ pub mod otlp;
 mod proxy;
 mod seed;
 mod simulator;
+mod skip;
 mod wait;
 
 pub use bridge::{Bridge, Files, Ran, sim_with};
@@ -18,4 +19,5 @@ pub use nats::{Cluster, Jetstream, Nats};
 pub use proxy::Proxy;
 pub use seed::seeded;
 pub use simulator::{Director, Simulator};
+pub use skip::skip;
 pub use wait::{WITHIN, eventually, eventually_within, pause, stays, within};
