@@ -8,6 +8,7 @@
 mod bridge;
 mod nats;
 pub mod otlp;
+mod process;
 mod proxy;
 mod seed;
 mod simulator;

@@ -1,10 +1,11 @@
 //! NATS servers as processes: one, or three as a cluster.
 
+use crate::process::signal_id;
 use crate::skip::{is_required, tell};
 use im_bridge::cli::demo::nats_server::{
     Found, Launch, Server, Sources, StartError, find, lasting_port,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -113,9 +114,7 @@ impl Nats {
 
     fn signal(&self, signal: Signal) {
         let Some(server) = &self.server else { return };
-        let id = i32::try_from(server.id()).ok().and_then(Pid::from_raw);
-        // Our own child, not yet waited for: its id is nobody else's.
-        kill_process(id.expect("a child has an id"), signal).expect("it is running");
+        signal_id(server.id(), signal);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sim adapter's provider as a process of its own, and whoever plays it.
 
-use crate::bridge::signal_child;
+use crate::process::signal_child;
 use futures_util::{SinkExt, StreamExt};
 use rustix::process::Signal;
 use serde_json::{Value, json};
