@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "the simulator uses the other half")]
 mod codec;
 
+mod foreign;
+mod life;
 mod peer;
 mod replay;
 mod vectors;
