@@ -343,7 +343,7 @@ fn commands_are_acknowledged_and_no_chat_lines() {
     assert_eq!(ack.flags.0, 5, "NoPersist and SyncOnce are repeated");
     let event = host.wait_events(1, SOON).pop().unwrap();
     assert_eq!(
-        (event.kind.as_str(), &*told(&[event.clone()])),
+        (event.kind.as_str(), &*told(std::slice::from_ref(&event))),
         ("notice.received", &[][..])
     );
     host.finish();

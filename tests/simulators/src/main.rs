@@ -7,6 +7,7 @@
 //! Not here: what a provider does. Each has a module of its own, written from its protocol page.
 
 mod sim;
+mod wukongim;
 
 use std::net::SocketAddr;
 
@@ -27,6 +28,8 @@ enum Provider {
         #[arg(long, value_name = "ADDRESS")]
         ws: SocketAddr,
     },
+    /// WuKongIM with OpenChat in front of it
+    Wukongim(wukongim::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -62,6 +65,7 @@ async fn serve(provider: Provider) -> std::io::Result<()> {
             );
             sim::serve(listener).await
         }
+        Provider::Wukongim(options) => wukongim::serve(options).await,
     }
 }
 
