@@ -1,0 +1,54 @@
+//! How many messages a second are stored in JetStream and acknowledged to the server, without a loss.
+//!
+//! Short by default, because what is asserted is that nothing is lost; the rate is printed. Build it as for a release to
+//! compare it with anything: `IM_BRIDGE_LOAD=200000 cargo test --release -p im-bridge --test wukongim load -- --nocapture`.
+
+use crate::world::{Way, World, count};
+use im_bridge_test_harness::eventually_within;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const MESSAGES: u64 = 10_000;
+const CHANNELS: usize = 16;
+const DONE_WITHIN: Duration = Duration::from_secs(300);
+
+async fn measure(way: Way) {
+    let messages = std::env::var("IM_BRIDGE_LOAD")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(MESSAGES);
+    let settings = json!({ "record_max": 1000, "history_max": 1_000_000 });
+    let world = World::one(settings, way).await;
+    let mut channels = Vec::new();
+    for number in 0..CHANNELS {
+        let id = format!("load-{number}");
+        world.group("bot1", &id, &["bot-1", "alice"]).await;
+        channels.push(json!({ "channel_id": id, "channel_type": 2 }));
+    }
+    let before = count(&world.client, "IM_EVT").await.unwrap_or(0);
+    let start = Instant::now();
+    let flood = json!({ "from": ["alice"], "channels": channels, "count": messages, "rate_per_s": 1_000_000 });
+    world.server.act("flood", flood).await;
+    eventually_within("everything is stored", DONE_WITHIN, || async {
+        (count(&world.client, "IM_EVT").await? >= before + messages).then_some(())
+    })
+    .await;
+    let stored = start.elapsed();
+    world.is_acknowledged().await;
+    let acknowledged = start.elapsed();
+    let kept = count(&world.client, "IM_EVT").await.unwrap();
+    assert_eq!(kept, before + messages, "nothing twice, nothing else");
+    let per_s = |time: Duration| messages as f64 / time.as_secs_f64();
+    println!(
+        "LOAD {way:?}: {messages} messages of {CHANNELS} channels: {:.0}/s stored, {:.0}/s acknowledged",
+        per_s(stored),
+        per_s(acknowledged)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_stored_and_acknowledged_without_a_loss() {
+    for way in [Way::WebSocket, Way::Tcp, Way::JsonRpc] {
+        measure(way).await;
+    }
+}
