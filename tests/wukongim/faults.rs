@@ -20,7 +20,7 @@ async fn assert_all_stored(world: &World, alias: &str, own: &str) {
     let mine = |event: &Value| {
         is(event, "message.created") && event["account"] == alias && event["origin"] == "remote"
     };
-    eventually_within("everything is stored", DONE_WITHIN, || async {
+    eventually_within(DONE_WITHIN, "everything is stored", || async {
         let events = world.events().await;
         (events.iter().filter(|it| mine(it)).count() >= wanted.len()).then_some(())
     })
@@ -87,7 +87,7 @@ fn flood(count: u32, rate: u32) -> Value {
 }
 
 async fn flood_ends(world: &World) {
-    eventually_within("the flood is over", DONE_WITHIN, || async {
+    eventually_within(DONE_WITHIN, "the flood is over", || async {
         let floods = world.server.get("flood").await;
         let all = floods
             .as_array()
@@ -114,8 +114,8 @@ async fn connections_that_break_in_any_way_lose_nothing() {
                 .act("connections", json!({ "do": act, "uid": "bot-1" }))
                 .await;
             eventually_within(
-                &format!("more is stored after {act}"),
                 DONE_WITHIN,
+                &format!("more is stored after {act}"),
                 || async { (count(&world.client, "IM_EVT").await? > before + 20).then_some(()) },
             )
             .await;
@@ -155,7 +155,7 @@ async fn a_cut_in_the_middle_of_a_push_a_send_and_a_login_loses_nothing() {
             .await;
             keys.push(key);
         }
-        eventually_within("every command is answered", DONE_WITHIN, || async {
+        eventually_within(DONE_WITHIN, "every command is answered", || async {
             let results = stored(&world.client, "IM_RES").await;
             let sent = results.iter().filter(|it| {
                 it["data"]["command"] == "message.send" && it["data"]["status"] == "ok"
@@ -190,7 +190,7 @@ async fn killed_bridges_and_servers_lose_nothing_and_send_nothing_twice() {
             world.bridge.kill();
             let files = Arc::clone(world.bridge.files());
             world.bridge = Bridge::start(&files, "a");
-            eventually_within("online again", DONE_WITHIN, || async {
+            eventually_within(DONE_WITHIN, "online again", || async {
                 world
                     .bridge
                     .state("wukongim/bot1")
@@ -206,7 +206,7 @@ async fn killed_bridges_and_servers_lose_nothing_and_send_nothing_twice() {
         }
         world.server.act("crash", json!({ "down_ms": 500 })).await;
         flood_ends(&world).await;
-        eventually_within("every command is answered", DONE_WITHIN, || async {
+        eventually_within(DONE_WITHIN, "every command is answered", || async {
             let results = stored(&world.client, "IM_RES").await;
             let sent = results.iter().filter(|it| {
                 it["data"]["command"] == "message.send" && it["data"]["status"] == "ok"
@@ -272,7 +272,7 @@ async fn refused_keys_are_renewed_and_an_unknown_outcome_is_settled() {
             &say("key-2", "2-team", "y"),
         )
         .await;
-        let result = eventually_within("its result", DONE_WITHIN, || async {
+        let result = eventually_within(DONE_WITHIN, "its result", || async {
             let results = stored(&world.client, "IM_RES").await;
             results
                 .into_iter()

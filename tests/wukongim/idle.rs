@@ -17,7 +17,7 @@ async fn memory_kib(accounts: usize, way: Way) -> u64 {
         Value::Object(all.collect())
     })
     .await;
-    eventually_within("all are online", ONLINE_WITHIN, || async {
+    eventually_within(ONLINE_WITHIN, "all are online", || async {
         let status = world.bridge.status();
         let all = status["accounts"].as_array()?;
         let online = all.iter().filter(|it| it["state"]["state"] == "online");

@@ -29,7 +29,7 @@ async fn measure(way: Way) {
     let start = Instant::now();
     let flood = json!({ "from": ["alice"], "channels": channels, "count": messages, "rate_per_s": 1_000_000 });
     world.server.act("flood", flood).await;
-    eventually_within("everything is stored", DONE_WITHIN, || async {
+    eventually_within(DONE_WITHIN, "everything is stored", || async {
         (count(&world.client, "IM_EVT").await? >= before + messages).then_some(())
     })
     .await;

@@ -1,6 +1,6 @@
 //! OpenChat in front of the server: as its page says, and as it is.
 
-use crate::world::{Way, World, config, files, say, simulator};
+use crate::world::{World, config, files, say, simulator};
 use im_bridge_test_harness::{Bridge, Nats, eventually};
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ async fn world(openchat: Value, more: Value) -> World {
     let world = World {
         server,
         nats,
-        simulator,
+        _simulator: simulator,
         bridge,
         client,
     };
@@ -189,7 +189,7 @@ async fn as_it_is_the_servers_own_api_makes_up_for_it() {
     let world = World {
         server,
         nats,
-        simulator,
+        _simulator: simulator,
         bridge,
         client,
     };

@@ -73,7 +73,7 @@ async fn refused(settings: serde_json::Value, way: Way) -> World {
     World {
         server: simulator.control(),
         nats,
-        simulator,
+        _simulator: simulator,
         bridge,
         client,
     }
@@ -97,8 +97,8 @@ async fn a_token_that_is_refused_in_silence_is_suspected_after_two() {
         let world = refused(settings, way).await;
         let name = "wukongim/bot1";
         im_bridge_test_harness::eventually_within(
-            "the token is suspected",
             Duration::from_secs(40),
+            "the token is suspected",
             || async {
                 world
                     .bridge
@@ -124,10 +124,12 @@ async fn a_kick_is_acknowledged_left_and_not_answered_by_another_login() {
         let closed = world
             .recorded("connection.closed", |it| it["uid"] == "bot-1")
             .await;
-        assert_eq!(closed["by"], "client", "the server never closes: {closed}");
+        let why = closed["why"].as_str().unwrap();
+        let by_us = ["the client closed", "end of input"];
+        assert!(by_us.contains(&why), "the server never closes: {closed}");
         world.is_acknowledged().await;
-        stays("it stays away", Duration::from_millis(500), || async {
-            world.server.record(&["session.begun"]).await.len() == 1
+        stays("it stays away", 1, Duration::from_millis(500), || async {
+            world.server.record(&["session.begun"]).await.len()
         })
         .await;
         let answer = world.control("bot1", "reconnect", json!({})).await;
@@ -234,11 +236,11 @@ async fn oddities_of_newer_servers_are_taken() {
             )
             .await;
         assert_eq!(sent["status"], "ok", "{sent}");
-        // The second one's key is wrong: dropped, never acknowledged, and fetched.
-        for text in ["a", "b", "c"] {
+        // One has a wrong key: dropped, never acknowledged, and fetched when the next one shows that it is missing.
+        for text in ["a", "b", "c", "d"] {
             world.say("alice", 1, "bot-1", text).await;
         }
-        world.hears("bot1", &["a", "b", "c"]).await;
+        world.hears("bot1", &["a", "b", "c", "d"]).await;
         let push = json!({ "uid": "bot-1", "packets": [{ "packet": "event", "id": "e", "type": "stream.delta",
             "timestamp_ms": 0, "data": "{\"client_msg_no\":\"x\"}" }] });
         world.server.act("push", push).await;

@@ -18,7 +18,7 @@ async fn world() -> World {
     let world = World {
         server: simulator.control(),
         nats,
-        simulator,
+        _simulator: simulator,
         bridge,
         client,
     };

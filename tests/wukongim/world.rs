@@ -2,9 +2,11 @@
 
 use async_nats::jetstream::{self, consumer};
 use futures_util::StreamExt;
-use im_bridge_test_harness::{Bridge, Control, Files, Nats, Simulator, eventually};
+use im_bridge_test_harness::{
+    Bridge, Control, Files, Nats, Simulator, WITHIN, eventually, eventually_within,
+};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// For a request; far above what one takes.
@@ -99,7 +101,7 @@ pub fn files(config: &Value) -> Arc<Files> {
 
 pub struct World {
     pub nats: Nats,
-    pub simulator: Simulator,
+    pub _simulator: Simulator,
     pub server: Control,
     pub bridge: Bridge,
     pub client: async_nats::Client,
@@ -127,7 +129,7 @@ impl World {
         Self {
             server: simulator.control(),
             nats,
-            simulator,
+            _simulator: simulator,
             bridge,
             client,
         }
@@ -203,20 +205,19 @@ impl World {
 
     /// Waits until exactly these are stored, in this order.
     pub async fn hears(&self, alias: &str, wanted: &[&str]) {
-        let mut last = Vec::new();
-        let deadline = tokio::time::Instant::now() + im_bridge_test_harness::WITHIN;
-        loop {
+        let last = Mutex::new(Vec::new());
+        let heard = eventually_within(2 * WITHIN, "heard", || async {
             let seen = self.texts(alias).await;
-            if seen == wanted {
-                return;
-            }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{alias} heard {last:?}, wanted {wanted:?}"
-            );
-            last = seen;
-            tokio::task::yield_now().await;
-        }
+            let is_it = seen == wanted;
+            *last.lock().unwrap() = seen;
+            is_it.then_some(())
+        });
+        let heard = tokio::time::timeout(WITHIN, heard).await;
+        assert!(
+            heard.is_ok(),
+            "{alias} heard {:?}, wanted {wanted:?}",
+            last.lock().unwrap()
+        );
     }
 
     /// Waits for an event of this kind.
@@ -308,18 +309,26 @@ pub async fn stored(client: &async_nats::Client, name: &str) -> Vec<Value> {
     if expected == 0 {
         return Vec::new();
     }
-    let consumer = stream
-        .create_consumer(consumer::pull::OrderedConfig::default())
+    let config = consumer::pull::Config {
+        ack_policy: consumer::AckPolicy::None,
+        ..consumer::pull::Config::default()
+    };
+    let Ok(consumer) = stream.create_consumer(config).await else {
+        return Vec::new();
+    };
+    let wanted = usize::try_from(expected).unwrap();
+    let mut messages = consumer
+        .fetch()
+        .max_messages(wanted)
+        .messages()
         .await
         .unwrap();
-    let mut messages = consumer.messages().await.unwrap();
-    let mut all = Vec::new();
+    let mut all = Vec::with_capacity(wanted);
     while let Some(Ok(message)) = messages.next().await {
-        let pending = message.info().unwrap().pending;
         all.push(serde_json::from_slice(&message.payload).unwrap());
-        if pending == 0 {
-            break;
-        }
     }
+    // A stream has few consumers, and tests look often.
+    let name = consumer.cached_info().name.clone();
+    stream.delete_consumer(&name).await.unwrap();
     all
 }
