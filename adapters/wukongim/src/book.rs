@@ -121,6 +121,8 @@ pub struct Book {
     held_bytes: usize,
     /// Events on their way.
     open: usize,
+    /// Where channels begin that nobody knew is being asked: they wait.
+    is_asking: bool,
     /// Counts uses, to know which channel was quiet for longest.
     clock: u64,
     /// Cursors that moved since they were last kept.
@@ -169,23 +171,32 @@ impl Book {
     }
 
     /// A message of our own was stored under this number; there is nothing to emit.
-    pub fn own(&mut self, id: &Arc<ChannelId>, seq: u64) {
+    pub fn own(&mut self, id: &Arc<ChannelId>, seq: u64, now: Duration) {
         if seq == 0 {
             return;
         }
+        let is_asking = self.is_asking;
         let channel = self.channel(id);
-        if channel.next == 0 {
+        if channel.next == 0 && channel.held.is_empty() && !is_asking {
             channel.begin(seq - 1);
         }
         if channel.place(seq) == Place::Ahead {
             channel.held.entry(seq).or_insert(None);
         }
         self.release(id);
+        if is_asking {
+            self.wait(id, now + FIRST_WAIT);
+        }
+    }
+
+    /// Whether somebody is asking where channels begin that nobody knew.
+    pub fn set_asking(&mut self, is_asking: bool) {
+        self.is_asking = is_asking;
     }
 
     /// Channels that waited long enough for what is missing: fetch it, or [`Self::give_up`].
     pub fn overdue(&mut self, now: Duration) -> Vec<Hole> {
-        let mut holes = Vec::new();
+        let (mut holes, mut later) = (Vec::new(), Vec::new());
         while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
             self.unwait(&id);
             let Some(channel) = self.channels.get_mut(&id) else {
@@ -194,6 +205,14 @@ impl Book {
             let Some(&first) = channel.held.keys().next() else {
                 continue;
             };
+            // What is being fetched comes before it, and looks again itself.
+            if channel.is_fetching {
+                continue;
+            }
+            if channel.next == 0 && self.is_asking {
+                later.push(id);
+                continue;
+            }
             if channel.next == 0 {
                 channel.begin(first - 1);
                 self.release(&id);
@@ -207,14 +226,14 @@ impl Book {
                 }
                 continue;
             }
-            if channel.is_fetching {
-                continue;
-            }
             channel.is_fetching = true;
             holes.push(Hole {
                 from: channel.next,
                 channel: id,
             });
+        }
+        for id in later {
+            self.wait(&id, now + FIRST_WAIT);
         }
         holes
     }
@@ -240,7 +259,8 @@ impl Book {
             }
             let channel = self.channel(id);
             if channel.next == 0 {
-                channel.begin(seq - 1);
+                let first = channel.held.keys().next().copied().unwrap_or(seq);
+                channel.begin(first.min(seq) - 1);
             }
             match channel.place(seq) {
                 Place::Safe | Place::OnTheWay => continue,
@@ -387,7 +407,9 @@ impl Book {
     pub fn start(&mut self, id: &Arc<ChannelId>, cursor: u64) {
         let channel = self.channel(id);
         if channel.next == 0 {
-            channel.start(cursor);
+            // What was pushed meanwhile is not safe yet, and comes before what the caller knows.
+            let first = channel.held.keys().next().copied();
+            channel.start(first.map_or(cursor, |first| cursor.min(first - 1)));
             self.moved.insert(Arc::clone(id));
             self.release(id);
         }

@@ -363,6 +363,11 @@ async fn serve(
             wukongim.control.set_loaded(Some(cx.now_ms()));
             cursors::save(wukongim, cx, true).await;
         }
+        if let Some(since_ms) = pulls.take_given_up() {
+            serving
+                .raw
+                .push_back(inbound::account_gap(me, since_ms, cx.now_ms()));
+        }
         let is_unhealthy = wukongim.control.is_unhealthy();
         if serving.stopping.is_none() {
             let is_degraded = is_unhealthy || pulls.is_failing;
@@ -506,7 +511,8 @@ impl Serving<'_> {
                 if let Some(channel) = self.wukongim.link.answered(answer)
                     && is_stored
                 {
-                    self.wukongim.book().own(&channel, seq);
+                    let now = self.cx.elapsed();
+                    self.wukongim.book().own(&channel, seq, now);
                 }
             }
             Packet::Pong => self.heart.answered(),

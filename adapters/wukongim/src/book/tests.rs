@@ -184,12 +184,12 @@ fn what_could_not_be_stored_is_taken_again() {
 fn own_messages_leave_no_hole() {
     let mut book = started(10);
     offer(&mut book, 12, 0);
-    book.own(&id(), 11);
+    book.own(&id(), 11, at(0));
     assert_eq!(out(&mut book), ["12"]);
     book.settled(&id(), 12, true);
     assert_eq!(book.cursor(&id()), Some(12));
     let mut fresh = Book::default();
-    fresh.own(&id(), 5);
+    fresh.own(&id(), 5, at(0));
     assert_eq!(fresh.cursor(&id()), Some(5));
 }
 
@@ -251,4 +251,38 @@ fn the_least_used_channel_is_forgotten_first() {
     assert_eq!(book.cursor(&ChannelId::new(2, "0")), None);
     assert_eq!(book.cursor(&ChannelId::new(2, "1")), Some(1));
     assert_eq!(book.cursors().count(), CHANNELS_MAX);
+}
+
+#[test]
+fn what_was_pushed_before_the_beginning_was_known_goes_out() {
+    let mut book = Book::default();
+    offer(&mut book, 8, 0);
+    book.start(&id(), 9);
+    assert_eq!(out(&mut book), ["8"]);
+    let mut book = Book::default();
+    offer(&mut book, 8, 0);
+    book.fetched(&id(), vec![message(9)], true, at(1));
+    assert_eq!(out(&mut book), ["8", "9"]);
+}
+
+#[test]
+fn a_channel_nobody_knew_waits_until_its_beginning_is_known() {
+    let mut book = Book::default();
+    book.set_asking(true);
+    offer(&mut book, 8, 0);
+    assert_eq!(book.overdue(at(200)), []);
+    book.own(&id(), 9, at(200));
+    assert!(!book.has_next());
+    book.set_asking(false);
+    assert!(book.fetch(&id()));
+    assert_eq!(book.overdue(at(400)), [], "it is being fetched");
+    book.fetched(
+        &id(),
+        vec![message(6), message(7), message(8)],
+        true,
+        at(500),
+    );
+    assert_eq!(out(&mut book), ["6", "7", "8"]);
+    offer(&mut book, 10, 600);
+    assert_eq!(out(&mut book), ["10"]);
 }

@@ -247,3 +247,69 @@ fn long_texts_become_several_segments() {
         .collect();
     assert_eq!(lengths, [65_536, 65_536, 8_928]);
 }
+
+#[test]
+fn no_body_makes_it_panic_and_every_event_can_be_read_again() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let words = [
+        "type",
+        "content",
+        "mention",
+        "uids",
+        "all",
+        "entities",
+        "offset",
+        "length",
+        "value",
+        "reply",
+        "message_id",
+        "url",
+        "width",
+        "second",
+        "extra",
+        "name",
+        "cmd",
+        "lng",
+        "lat",
+        "@bob",
+        "👋 @all",
+        "",
+        "bob",
+        "text",
+    ];
+    for _ in 0..3_000 {
+        let body = any(&mut random, &words, 4).to_string();
+        let event = event("bot-1", message(&body), &mut SentRefs::default());
+        let mut written = Vec::new();
+        event.write_payload(&mut written);
+        Event::read(event.kind(), &written).unwrap_or_else(|error| panic!("{body}: {error}"));
+    }
+}
+
+/// A JSON value of these words.
+fn any(random: &mut fastrand::Rng, words: &[&str], depth: u32) -> Value {
+    match random.u8(..if depth == 0 { 5 } else { 9 }) {
+        0 => Value::Null,
+        1 => random.bool().into(),
+        2 => (*random.choice(words).unwrap()).into(),
+        3 => random.i64(-3..2_100).into(),
+        4 => (random.f64() * 400.0 - 200.0).into(),
+        5 => (0..random.usize(..4))
+            .map(|_| any(random, words, depth - 1))
+            .collect(),
+        _ => {
+            let members = (0..random.usize(..6)).map(|_| {
+                let name = (*random.choice(words).unwrap()).to_owned();
+                let kinds = [1, 2, 3, 4, 5, 6, 7, 8, 11, 99, 1001];
+                let value = match name.as_str() {
+                    "type" => (*random.choice(&kinds).unwrap()).into(),
+                    _ => any(random, words, depth - 1),
+                };
+                (name, value)
+            });
+            Value::Object(members.collect())
+        }
+    }
+}

@@ -92,6 +92,9 @@ pub struct Pulls<'a> {
     orders: Vec<SyncOrder>,
     /// The last question failed.
     pub is_failing: bool,
+    /// Nobody said in time where new channels begin.
+    has_given_up: bool,
+    is_gap_told: bool,
 }
 
 impl<'a> Pulls<'a> {
@@ -108,6 +111,8 @@ impl<'a> Pulls<'a> {
             total: Synced::default(),
             orders: Vec::new(),
             is_failing: false,
+            has_given_up: false,
+            is_gap_told: false,
         }
     }
 
@@ -122,6 +127,8 @@ impl<'a> Pulls<'a> {
             return;
         }
         if self.wukongim.config.has_native() {
+            // At the very first start every channel begins where it is.
+            self.wukongim.book().set_asking(self.since_ms.is_some());
             self.push(Job::Conversations, true);
             return;
         }
@@ -189,6 +196,7 @@ impl<'a> Pulls<'a> {
 
     /// Nothing is fetched any more; it comes again.
     pub fn stop(&mut self) {
+        self.wukongim.book().set_asking(false);
         self.waiting.clear();
         self.running.clear();
         self.open = 0;
@@ -335,6 +343,7 @@ impl<'a> Pulls<'a> {
     }
 
     fn conversations(&mut self, rows: &[Conversation]) {
+        self.wukongim.book().set_asking(false);
         let mut seen = std::collections::HashSet::new();
         for row in rows {
             if row.channel_id.is_empty() || row.channel_id.ends_with("____cmd") {
@@ -389,6 +398,7 @@ impl<'a> Pulls<'a> {
             }
             // Newest servers have no such list: every known channel is looked at.
             (Job::Conversations, ApiError::Status { status: 404, .. }) => {
+                self.wukongim.book().set_asking(false);
                 self.quiet(&std::collections::HashSet::new());
                 self.end(&task);
                 return;
@@ -416,8 +426,19 @@ impl<'a> Pulls<'a> {
             self.wukongim.book().give_up(id, GapReason::NoHistory);
             return;
         }
+        if matches!(task.job, Job::Conversations) && has_waited && !self.has_given_up {
+            tracing::warn!(%error, "where new channels begin is not known; they begin here");
+            self.has_given_up = true;
+            self.wukongim.book().set_asking(false);
+        }
         task.attempt += 1;
         self.waiting.push_back(task);
+    }
+
+    /// New channels began without what was missed in them: to be told, once.
+    pub fn take_given_up(&mut self) -> Option<i64> {
+        let is_new = self.has_given_up && !std::mem::replace(&mut self.is_gap_told, true);
+        self.since_ms.filter(|_| is_new)
     }
 }
 
