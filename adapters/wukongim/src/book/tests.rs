@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use im_bridge_sdk::model::Delivery;
+
 use super::*;
+use crate::native::packet::Flags;
 
 const REORDER: Duration = Duration::from_millis(500);
 

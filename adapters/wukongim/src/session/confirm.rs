@@ -67,20 +67,24 @@ pub async fn watch(wukongim: &WukongIm, cx: &Context) {
         if !locked(&wukongim.sent).take_unseen(&next.client_ref) {
             continue;
         }
-        let (Some(native), Some(me)) = (wukongim.native(cx), wukongim.uid()) else {
-            continue;
-        };
-        let numbers = [next.client_ref.as_str()];
-        match native
-            .messages(Call::OUTCOME, &me, &next.channel, &[], &numbers)
-            .await
-        {
-            Ok(found) if found.is_empty() => {
-                cx.send(inbound::failed(&me, &next.channel, &next.client_ref))
-                    .await;
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "whether a message was stored is not known"),
+        Box::pin(look(wukongim, cx, &next)).await;
+    }
+}
+
+/// Asks for it, and tells when it is nowhere.
+async fn look(wukongim: &WukongIm, cx: &Context, confirm: &Confirm) {
+    let (Some(native), Some(me)) = (wukongim.native(cx), wukongim.uid()) else {
+        return;
+    };
+    let (channel, client_ref) = (&confirm.channel, confirm.client_ref.as_str());
+    let found = native
+        .messages(Call::OUTCOME, &me, channel, &[], &[client_ref])
+        .await;
+    match found {
+        Ok(found) if found.is_empty() => {
+            cx.send(inbound::failed(&me, channel, client_ref)).await;
         }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "whether a message was stored is not known"),
     }
 }

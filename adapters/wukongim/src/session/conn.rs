@@ -26,8 +26,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a TCP connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
-/// Read at a time from TCP. An idle connection keeps this much.
-const READ_BYTES: usize = 8 * 1024;
+/// Read at a time from TCP.
+const READ_BYTES: usize = 32 * 1024;
 
 pub struct Conn<'a> {
     wukongim: &'a WukongIm,
@@ -42,10 +42,7 @@ enum Wire {
         reader: websocket::Reader,
         writer: websocket::Writer,
     },
-    Tcp {
-        stream: TcpStream,
-        buffer: Vec<u8>,
-    },
+    Tcp(TcpStream),
 }
 
 enum Form {
@@ -68,10 +65,7 @@ impl<'a> Conn<'a> {
         address: &str,
     ) -> Result<Self, Fault> {
         let wire = match address.strip_prefix("tcp://") {
-            Some(host) => Wire::Tcp {
-                stream: connect(cx, host).await?,
-                buffer: vec![0; READ_BYTES],
-            },
+            Some(host) => Wire::Tcp(connect(cx, host).await?),
             None => {
                 let (reader, writer) = cx.websocket("connect", Options::new(address)).await?;
                 Wire::WebSocket { reader, writer }
@@ -184,14 +178,11 @@ impl<'a> Conn<'a> {
                 let message: Message = reader.next().await?;
                 self.form.push(message.as_bytes());
             }
-            Wire::Tcp { stream, buffer } => loop {
+            Wire::Tcp(stream) => loop {
                 stream.readable().await?;
-                match stream.try_read(buffer) {
+                match take(stream, &mut self.form) {
                     Ok(0) => return Err(Fault::retry("network", "the server hung up")),
-                    Ok(bytes) => {
-                        self.form.push(&buffer[..bytes]);
-                        return Ok(());
-                    }
+                    Ok(_) => return Ok(()),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -234,7 +225,7 @@ impl<'a> Conn<'a> {
                     Ok::<(), Fault>(writer.text(text).await?)
                 }
                 Wire::WebSocket { writer, .. } => Ok(writer.binary(bytes).await?),
-                Wire::Tcp { stream, .. } => Ok(stream.write_all(&bytes).await?),
+                Wire::Tcp(stream) => Ok(stream.write_all(&bytes).await?),
             }
         };
         let late = || Err(Fault::retry("timeout", "the server takes nothing"));
@@ -248,7 +239,7 @@ impl<'a> Conn<'a> {
     pub async fn close(self) {
         match self.wire {
             Wire::WebSocket { reader, .. } => reader.close(1000, "").await,
-            Wire::Tcp { mut stream, .. } => {
+            Wire::Tcp(mut stream) => {
                 // A courtesy: whether the server still hears it does not matter.
                 let _ = stream.shutdown().await;
             }
@@ -263,6 +254,14 @@ impl Form {
             Self::JsonRpc { objects, .. } => objects.push(bytes),
         }
     }
+}
+
+/// What is there now. The room for it is on the stack, so that idle connections have none.
+fn take(stream: &TcpStream, form: &mut Form) -> std::io::Result<usize> {
+    let mut room = [0; READ_BYTES];
+    let bytes = stream.try_read(&mut room)?;
+    form.push(&room[..bytes]);
+    Ok(bytes)
 }
 
 async fn connect(cx: &Context, host: &str) -> Result<TcpStream, Fault> {

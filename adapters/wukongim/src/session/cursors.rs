@@ -84,7 +84,7 @@ pub async fn keep(wukongim: &WukongIm, cx: &Context) {
 /// What could not be kept costs duplicates after the next start, nothing else.
 pub async fn save(wukongim: &WukongIm, cx: &Context, is_up_to_date: bool) {
     let saved = cx
-        .timeout(SAVE_WITHIN, try_save(wukongim, cx, is_up_to_date))
+        .timeout(SAVE_WITHIN, Box::pin(try_save(wukongim, cx, is_up_to_date)))
         .await;
     match saved {
         Some(Ok(())) => {}

@@ -22,7 +22,8 @@ pub async fn watch(wukongim: &WukongIm, cx: &Context) {
     let mut interval = cx.interval(every);
     loop {
         interval.tick().await;
-        let is_healthy = matches!(look(wukongim, cx).await, Ok((true, _)));
+        // Boxed, as everything big that an idle account does not need.
+        let is_healthy = matches!(Box::pin(look(wukongim, cx)).await, Ok((true, _)));
         failures = if is_healthy { 0 } else { failures + 1 };
         wukongim
             .metrics
