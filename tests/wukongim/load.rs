@@ -12,6 +12,16 @@ const MESSAGES: u64 = 10_000;
 const CHANNELS: usize = 16;
 const DONE_WITHIN: Duration = Duration::from_secs(300);
 
+/// Processor time of a process so far.
+fn cpu(process: u32) -> Duration {
+    const TICK_MS: u64 = 10;
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * TICK_MS)
+}
+
 async fn measure(way: Way) {
     let messages = std::env::var("IM_BRIDGE_LOAD")
         .ok()
@@ -26,7 +36,7 @@ async fn measure(way: Way) {
         channels.push(json!({ "channel_id": id, "channel_type": 2 }));
     }
     let before = count(&world.client, "IM_EVT").await.unwrap_or(0);
-    let start = Instant::now();
+    let (start, busy) = (Instant::now(), cpu(world.bridge.id()));
     let flood = json!({ "from": ["alice"], "channels": channels, "count": messages, "rate_per_s": 1_000_000 });
     world.server.act("flood", flood).await;
     eventually_within(DONE_WITHIN, "everything is stored", || async {
@@ -38,11 +48,14 @@ async fn measure(way: Way) {
     let acknowledged = start.elapsed();
     let kept = count(&world.client, "IM_EVT").await.unwrap();
     assert_eq!(kept, before + messages, "nothing twice, nothing else");
+    let busy = cpu(world.bridge.id()) - busy;
     let per_s = |time: Duration| messages as f64 / time.as_secs_f64();
     println!(
-        "LOAD {way:?}: {messages} messages of {CHANNELS} channels: {:.0}/s stored, {:.0}/s acknowledged",
+        "LOAD {way:?}: {messages} messages of {CHANNELS} channels: {:.0}/s stored, {:.0}/s acknowledged, \
+         {:.0} us of the bridge's processor time each",
         per_s(stored),
-        per_s(acknowledged)
+        per_s(acknowledged),
+        busy.as_micros() as f64 / messages as f64
     );
 }
 

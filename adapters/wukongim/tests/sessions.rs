@@ -288,6 +288,42 @@ fn openchat_tells_uid_address_and_token_and_its_access_is_renewed() {
 }
 
 #[test]
+fn an_address_that_leads_nowhere_is_asked_for_again() {
+    let server = Server::new();
+    let (dead, good) = ("127.0.0.1:1".to_owned(), server.url());
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let api = Api::new(move |request| match request.path.as_str() {
+        "/im/config" => {
+            let is_first = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            let address = if is_first { dead.clone() } else { good.clone() };
+            answer(
+                200,
+                json!({ "success": true, "data": { "tcpAddr": address, "uid": "bot-1" } }),
+            )
+        }
+        _ => answer(201, json!({ "success": true, "data": { "token": "t" } })),
+    });
+    let config = json!({ "health_s": 0, "openchat": {
+        "base_url": format!("{}/im", api.url), "access_token": "jwt",
+    } });
+    let host = started(account(config));
+    for tries in 1..=3 {
+        host.wait("a back-off", SOON, |seen| {
+            let backoffs = seen
+                .reports
+                .iter()
+                .filter(|report| report.state == State::BACKOFF);
+            (backoffs.count() >= tries).then_some(())
+        });
+        run(&host, Command::new("account.reconnect"));
+    }
+    let _conn = server.login();
+    host.wait_state(State::ONLINE, SOON);
+    assert_eq!(api.calls("/im/config").len(), 2);
+    host.finish();
+}
+
+#[test]
 fn openchat_without_a_token_is_logged_in_without() {
     let server = Server::new();
     let api = Api::new(|request| match request.path.as_str() {

@@ -57,6 +57,8 @@ struct Serving<'a> {
     raw: VecDeque<Event>,
     heart: Heart,
     stopping: Option<Stopping>,
+    /// The state told last: degraded, catching up.
+    told: Option<(bool, bool)>,
 }
 
 pub async fn serve(
@@ -75,6 +77,7 @@ pub async fn serve(
         raw: VecDeque::new(),
         heart: Heart::new(cx, wukongim.config.heartbeat()),
         stopping: None,
+        told: None,
     };
     let since_ms = wukongim.control.loaded().flatten();
     let mut pulls = Pulls::new(wukongim, cx, me, since_ms);
@@ -103,10 +106,7 @@ pub async fn serve(
                 .push_back(inbound::account_gap(me, since_ms, cx.now_ms()));
         }
         let is_unhealthy = wukongim.control.is_unhealthy();
-        if serving.stopping.is_none() {
-            let is_degraded = is_unhealthy || pulls.is_failing;
-            cx.state(working(wukongim, me, is_degraded, pulls.is_catching_up()));
-        }
+        serving.report(is_unhealthy || pulls.is_failing, pulls.is_catching_up());
         let (is_reading, has_next, next_due) = {
             let book = wukongim.book();
             (!book.is_full(), book.has_next(), book.next_due())
@@ -188,12 +188,22 @@ impl Serving<'_> {
     /// Fetches what was missed, or says that it cannot be.
     fn begin(&mut self, pulls: &mut Pulls<'_>, since_ms: Option<i64>) {
         let (cx, me) = (self.cx, self.me);
-        cx.state(working(self.wukongim, me, false, true));
+        self.report(false, true);
         pulls.catch_up(None);
         let is_impossible = !pulls.is_catching_up() && !self.wukongim.config.has_native();
         if let Some(since_ms) = since_ms.filter(|_| is_impossible) {
             self.raw
                 .push_back(inbound::account_gap(me, since_ms, cx.now_ms()));
+        }
+    }
+
+    /// Tells the state when it changed: making it costs more than a message.
+    fn report(&mut self, is_degraded: bool, is_catching_up: bool) {
+        let now = Some((is_degraded, is_catching_up));
+        if self.stopping.is_none() && self.told != now {
+            self.told = now;
+            self.cx
+                .state(working(self.wukongim, self.me, is_degraded, is_catching_up));
         }
     }
 
