@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Done, channel, own};
 use crate::api::{ApiError, Call, Conversation};
-use crate::native::channel::{ChannelId, GROUP, PERSON, is_uid};
+use crate::native::channel::{ChannelId, PERSON, is_uid};
 use crate::native::record::time_ms;
 use crate::{WukongIm, locked};
 
@@ -312,5 +312,3 @@ pub async fn unread(wukongim: &WukongIm, cx: &Context, command: &Command) -> Don
 fn bad(text: &str, place: &str) -> Outcome {
     Outcome::error(ErrorCode::BadParam, text).path(format!("/params{place}"))
 }
-
-const _: () = assert!(GROUP == 2, "what examples in texts say");

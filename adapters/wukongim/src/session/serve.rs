@@ -54,6 +54,8 @@ struct Serving<'a> {
     cx: &'a Context,
     me: &'a str,
     session: u64,
+    /// Told beside the messages; one a session, or two.
+    gaps: VecDeque<Event>,
     raw: VecDeque<Event>,
     heart: Heart,
     stopping: Option<Stopping>,
@@ -74,6 +76,7 @@ pub async fn serve(
         cx,
         me,
         session: open.session,
+        gaps: VecDeque::new(),
         raw: VecDeque::new(),
         heart: Heart::new(cx, wukongim.config.heartbeat()),
         stopping: None,
@@ -102,7 +105,7 @@ pub async fn serve(
         }
         if let Some(since_ms) = pulls.take_given_up() {
             serving
-                .raw
+                .gaps
                 .push_back(inbound::account_gap(me, since_ms, cx.now_ms()));
         }
         let is_unhealthy = wukongim.control.is_unhealthy();
@@ -152,7 +155,7 @@ pub async fn serve(
                 }
             }
             // New work last, and only with credit.
-            () = cx.ready(), if has_next || !serving.raw.is_empty() => serving.emit_raw().await,
+            () = cx.ready(), if has_next || serving.has_aside() => serving.emit_aside().await,
             packet = read(cx, wukongim, conn, is_stopping), if is_reading => {
                 serving.packet(packet?, &mut pulls);
                 for _ in 0..BURST {
@@ -190,9 +193,9 @@ impl Serving<'_> {
         let (cx, me) = (self.cx, self.me);
         self.report(false, true);
         pulls.catch_up(None);
-        let is_impossible = !pulls.is_catching_up() && !self.wukongim.config.has_native();
-        if let Some(since_ms) = since_ms.filter(|_| is_impossible) {
-            self.raw
+        // OpenChat gives history of the configured channels at most, and nobody lists the others.
+        if let Some(since_ms) = since_ms.filter(|_| !self.wukongim.config.has_native()) {
+            self.gaps
                 .push_back(inbound::account_gap(me, since_ms, cx.now_ms()));
         }
     }
@@ -310,10 +313,16 @@ impl Serving<'_> {
         }
     }
 
-    async fn emit_raw(&mut self) {
-        if !self.wukongim.book().has_next()
-            && let Some(event) = self.raw.pop_front()
-        {
+    /// Something waits that is no message.
+    fn has_aside(&self) -> bool {
+        !self.gaps.is_empty() || !self.raw.is_empty()
+    }
+
+    async fn emit_aside(&mut self) {
+        if self.wukongim.book().has_next() {
+            return;
+        }
+        if let Some(event) = self.gaps.pop_front().or_else(|| self.raw.pop_front()) {
             self.cx.send(event).await;
         }
     }
