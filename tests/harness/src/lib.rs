@@ -9,9 +9,11 @@ mod bridge;
 mod control;
 mod nats;
 pub mod otlp;
+mod process;
 mod proxy;
 mod seed;
 mod simulator;
+mod skip;
 mod wait;
 
 pub use bridge::{Bridge, Files, Ran, sim_with};
@@ -20,4 +22,5 @@ pub use nats::{Cluster, Jetstream, Nats};
 pub use proxy::Proxy;
 pub use seed::seeded;
 pub use simulator::{Director, Simulator};
+pub use skip::skip;
 pub use wait::{WITHIN, eventually, eventually_within, pause, stays, within};

@@ -1,7 +1,7 @@
 //! Providers as processes of their own, and whoever plays them: a director for the sim adapter's, a control for each other.
 
 use crate::Control;
-use crate::bridge::signal_child;
+use crate::process::signal_child;
 use futures_util::{SinkExt, StreamExt};
 use rustix::process::Signal;
 use serde_json::{Value, json};
