@@ -405,13 +405,8 @@ impl World {
                     .map(|item| item.item().map(Arc::new))
                     .collect();
                 let items = items?;
-                if raw.extra.is_none() {
-                    let told = self.deliver(to, lwp, &items, raw.logged);
-                    return Ok(json!({ "sessions": told }));
-                }
-                for conn in &sessions {
-                    self.push(*conn, lwp, &items, raw.extra);
-                }
+                let told = self.deliver_with(to, lwp, &items, raw.logged, raw.extra);
+                return Ok(json!({ "sessions": told }));
             }
             (None, Some(frame), None) if frame.is_object() => {
                 self.last_push += 1;

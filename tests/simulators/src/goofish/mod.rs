@@ -12,6 +12,7 @@ mod control;
 mod faults;
 mod http;
 mod items;
+mod log;
 mod mtop;
 mod pack;
 mod record;

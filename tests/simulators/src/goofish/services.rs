@@ -13,6 +13,8 @@ use super::world::{Conversation, Message, Receipts, Spoken, World, inner};
 
 /// The largest page of a list or a history.
 const LIMIT_MAX: u64 = 100;
+/// Of what was said, as much as the record keeps.
+const SUMMARY_CHARS_MAX: usize = 200;
 /// Ids in one read report.
 const READ_MAX: usize = 1_000;
 
@@ -132,10 +134,11 @@ impl World {
     }
 
     pub fn tell_sent(&mut self, message: &Message, by: &str, uuid: Option<&str>) {
+        let summary: String = message.summary.chars().take(SUMMARY_CHARS_MAX).collect();
         let fields = json!({
             "id": pnm(message.number), "cid": message.cid.to_string(), "from": message.from,
             "by": by, "uuid": uuid, "content_type": message.content_type,
-            "summary": message.summary,
+            "summary": summary,
         });
         self.tell("sent", fields);
     }

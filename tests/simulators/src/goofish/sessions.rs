@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::faults::{At, Do, Fault, On};
 use super::wire::{
-    Answer, AnswerHeaders, Item, Push, PushHeaders, RegistrationHeaders, fresh_hex, now_ms, now_us,
+    Answer, AnswerHeaders, Item, Push, PushHeaders, RegistrationHeaders, fresh_hex, now_ms,
     push_body,
 };
 use super::world::{Settings, World};
@@ -22,10 +22,6 @@ use super::world::{Settings, World};
 pub const QUEUE_FRAMES: usize = 8_192;
 /// Pushes of a session that are remembered until they are acknowledged.
 const OPEN_PUSHES_MAX: usize = 10_000;
-/// Pushes of an account that can be delivered again.
-const UNACKNOWLEDGED_MAX: usize = 2_000;
-/// Items of an account that ackDiff can ask for again.
-const LOG_ITEMS: usize = 5_000;
 /// Items in one push when there is a backlog.
 pub const PUSH_ITEMS_MAX: usize = 20;
 /// Frames that wait for a delay, of all sessions.
@@ -219,34 +215,46 @@ pub fn ending(what: Do) -> Option<How> {
 impl World {
     /// Tells an account; with `keep` also those of its sessions that are still to come, when they ask for what is new.
     pub fn deliver(&mut self, uid: &str, lwp: &str, items: &[Arc<Item>], keep: bool) -> usize {
+        self.deliver_with(uid, lwp, items, keep, None)
+    }
+
+    /// The same, with a value of `syncExtraType.type`.
+    pub fn deliver_with(
+        &mut self,
+        uid: &str,
+        lwp: &str,
+        items: &[Arc<Item>],
+        keep: bool,
+        extra: Option<u8>,
+    ) -> usize {
         let Some(person) = self.people.get_mut(uid) else {
             return 0;
         };
         if keep {
             for item in items {
-                person.last_pts = now_us().max(person.last_pts + 1);
-                person.log.push_back((person.last_pts, item.clone()));
-                if person.log.len() > LOG_ITEMS
-                    && let Some((pts, _)) = person.log.pop_front()
-                {
-                    person.forgotten_pts = pts;
-                }
+                person.log.add(item.clone());
             }
         }
-        let sessions = person.sessions.clone();
+        let (sessions, pts) = (person.sessions.clone(), person.log.pts());
         let mut told = 0;
         for conn in sessions {
             let gets = self.sessions.get(&conn).is_some_and(Session::gets_pushes);
             if gets {
-                self.push(conn, lwp, items, None);
+                self.push(conn, (lwp, pts), items, extra);
                 told += 1;
             }
         }
         told
     }
 
-    /// One push to one session, and what is armed against it.
-    pub fn push(&mut self, conn: u64, lwp: &str, items: &[Arc<Item>], extra: Option<u8>) {
+    /// One push to one session on this path and of this place in time, and what is armed against it.
+    pub fn push(
+        &mut self,
+        conn: u64,
+        (lwp, pts): (&str, u64),
+        items: &[Arc<Item>],
+        extra: Option<u8>,
+    ) {
         let Some(session) = self.sessions.get(&conn) else {
             return;
         };
@@ -268,13 +276,12 @@ impl World {
         if what == Some(Do::Withhold) {
             return self.tell("push", fields(number, ""));
         }
-        if let Some(person) = self.people.get_mut(&uid) {
-            person.unacknowledged.insert(number, items.to_vec());
-            if person.unacknowledged.len() > UNACKNOWLEDGED_MAX {
-                person.unacknowledged.pop_first();
-            }
+        // Clients acknowledge no other path.
+        if lwp == "/s/sync"
+            && let Some(person) = self.people.get_mut(&uid)
+        {
+            person.unacknowledged.add(number, pts, items);
         }
-        let last_pts = self.people.get(&uid).map_or(0, |person| person.last_pts);
         let Some(session) = self.sessions.get_mut(&conn) else {
             return;
         };
@@ -286,7 +293,7 @@ impl World {
             session.end(how, fault.code_u16().unwrap_or(1001), &reason);
             return self.tell("push", fields(number, ""));
         }
-        let mid = session.queue_push(number, lwp, items, extra, last_pts, fault.as_ref());
+        let mid = session.queue_push(number, (lwp, pts), items, extra, fault.as_ref());
         self.tell("push", fields(number, &mid));
     }
 
@@ -306,7 +313,7 @@ impl World {
         if let Some(person) = uid.as_ref().and_then(|uid| self.people.get_mut(uid))
             && let Some(number) = number
         {
-            person.unacknowledged.remove(&number);
+            person.unacknowledged.remove(number);
         }
         self.tell(
             "ack",
@@ -341,12 +348,12 @@ impl World {
             return 0;
         };
         let sessions = only.map_or_else(|| person.sessions.clone(), |conn| vec![conn]);
-        let pushes = std::mem::take(&mut person.unacknowledged);
-        for items in pushes.values() {
+        let pushes = person.unacknowledged.take();
+        for (pts, items) in pushes.values() {
             for conn in &sessions {
                 let gets = self.sessions.get(conn).is_some_and(Session::gets_pushes);
                 if gets {
-                    self.push(*conn, "/s/sync", items, None);
+                    self.push(*conn, ("/s/sync", *pts), items, None);
                 }
             }
         }
@@ -372,10 +379,9 @@ impl Session {
     fn queue_push(
         &mut self,
         number: u64,
-        lwp: &str,
+        (lwp, pts): (&str, u64),
         items: &[Arc<Item>],
         extra: Option<u8>,
-        last_pts: u64,
         fault: Option<&Fault>,
     ) -> String {
         let what = fault.map(|fault| fault.what);
@@ -412,10 +418,10 @@ impl Session {
         if what == Some(Do::MidOfRequest) {
             mid.clone_from(&self.last_request_mid);
         }
-        let text = self.push_text(&mid, number, on_lwp, &items, extra, last_pts);
+        let text = self.push_text(&mid, number, (on_lwp, pts), &items, extra);
         let again = (what == Some(Do::Again)).then(|| {
             let mid = self.fresh_mid();
-            self.push_text(&mid, number, on_lwp, &items, extra, last_pts)
+            self.push_text(&mid, number, (on_lwp, pts), &items, extra)
         });
         if let Some(registered) = &mut self.registered {
             registered.next_seq += items.len() as u64;
@@ -471,10 +477,9 @@ impl Session {
         &mut self,
         mid: &str,
         number: u64,
-        lwp: &str,
+        (lwp, pts): (&str, u64),
         items: &[Arc<Item>],
         extra: Option<u8>,
-        last_pts: u64,
     ) -> String {
         let Some(registered) = &self.registered else {
             return String::new();
@@ -487,7 +492,7 @@ impl Session {
                 sid: &registered.sid,
             },
             lwp,
-            body: push_body(lwp, items, registered.next_seq, last_pts, extra),
+            body: push_body(lwp, items, registered.next_seq, pts, extra),
         };
         let text = serde_json::to_string(&push).unwrap_or_default();
         self.expect_ack(

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::faults::{Fault, Faults, On};
 use super::items::Chat;
+use super::log::{Log, Unacknowledged};
 use super::mtop::{Grant, Signing, Tokens};
 use super::record::Record;
 use super::sessions::Session;
@@ -19,8 +20,9 @@ use super::wire::{Item, base64, fresh_hex, from_base64, full, now_ms, pnm};
 
 pub const PEOPLE_MAX: usize = 10_000;
 const CONVERSATIONS_MAX: usize = 50_000;
-/// Together; each is below a few KB unless a test sends large ones.
+/// Together, whichever bound comes first.
 const MESSAGES_MAX: usize = 200_000;
+const MESSAGES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Sends whose first answer is remembered.
 const UUIDS_MAX: usize = 50_000;
 
@@ -90,13 +92,8 @@ pub struct Person {
     pub conversations: Vec<u64>,
     /// Connections that are registered.
     pub sessions: Vec<u64>,
-    pub last_pts: u64,
-    /// What the account was told, by its place in time.
-    pub log: VecDeque<(u64, Arc<Item>)>,
-    /// The place of the last one that the log forgot.
-    pub forgotten_pts: u64,
-    /// Pushes without acknowledgement, by their number.
-    pub unacknowledged: BTreeMap<u64, Vec<Arc<Item>>>,
+    pub log: Log,
+    pub unacknowledged: Unacknowledged,
 }
 
 pub struct Conversation {
@@ -152,6 +149,12 @@ pub struct Message {
     pub need_push: Option<bool>,
 }
 
+impl Message {
+    fn bytes(&self) -> usize {
+        self.content.len() + self.data.len() + self.summary.len()
+    }
+}
+
 /// What is said, before it has a number.
 pub struct Spoken {
     pub content: Value,
@@ -174,6 +177,7 @@ pub struct World {
     pub messages: HashMap<u64, Arc<Message>>,
     /// By age.
     message_numbers: VecDeque<u64>,
+    message_bytes: usize,
     pub sessions: HashMap<u64, Session>,
     pub faults: Faults,
     pub record: Record,
@@ -252,10 +256,8 @@ impl World {
                 cookies: BTreeMap::new(),
                 conversations: Vec::new(),
                 sessions: Vec::new(),
-                last_pts: 0,
-                log: VecDeque::new(),
-                forgotten_pts: 0,
-                unacknowledged: BTreeMap::new(),
+                log: Log::default(),
+                unacknowledged: Unacknowledged::default(),
             })
         })
     }
@@ -334,10 +336,12 @@ impl World {
         conversation.messages.push_back(number);
         self.messages.insert(number, message.clone());
         self.message_numbers.push_back(number);
-        if self.message_numbers.len() > MESSAGES_MAX
-            && let Some(oldest) = self.message_numbers.pop_front()
-        {
-            self.forget(oldest);
+        self.message_bytes += message.bytes();
+        while self.message_numbers.len() > MESSAGES_MAX || self.message_bytes > MESSAGES_BYTES_MAX {
+            match self.message_numbers.pop_front() {
+                Some(oldest) => self.forget(oldest),
+                None => break,
+            }
         }
         Some(message)
     }
@@ -347,6 +351,7 @@ impl World {
         let Some(message) = self.messages.remove(&number) else {
             return; // recalled before it was old
         };
+        self.message_bytes -= message.bytes();
         if let Some(conversation) = self.conversations.get_mut(&message.cid)
             && let Ok(at) = conversation.messages.binary_search(&number)
         {

@@ -175,6 +175,17 @@ impl Provider {
     }
 }
 
+impl Provider {
+    /// Why connections ended, in their order.
+    pub async fn ended(&self) -> Vec<String> {
+        let ended = self.control.record(&["ended"]).await;
+        ended
+            .iter()
+            .map(|it| it["why"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
 impl Drop for Provider {
     fn drop(&mut self) {
         drop(self.child.stdin.take());

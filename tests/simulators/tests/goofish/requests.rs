@@ -1,6 +1,7 @@
 //! Registration and requests: what is refused, and what a good one does.
 
 use crate::client::{A, B, CID, Client, Next, Provider, SEND, items, message, message_of, says};
+use im_bridge_test_harness::eventually;
 use serde_json::{Value, json};
 
 fn reason(answer: &Value) -> (u64, &str) {
@@ -57,8 +58,8 @@ async fn sessions_of_an_account_are_limited_or_replaced() {
             other => break assert_eq!(other, Next::Closed(1000)),
         }
     }
-    let ended = provider.control.record(&["ended"]).await;
-    assert_eq!(ended[0]["why"], "replaced");
+    let ended = eventually("its end", async || provider.ended().await.pop()).await;
+    assert_eq!(ended, "replaced");
 }
 
 #[tokio::test]
