@@ -250,6 +250,22 @@ def message_is(kind, item, sender, text, is_echo, message_id):
     check(item[3] == {"needPush": "false" if is_echo else "true"}, "needPush marks the echo")
 
 
+def upload(cookies):
+    image = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 800, 600) + b"\x08\x02\0\0\0"
+    part = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+    connection = http.client.HTTPConnection(urlsplit(HTTP).netloc, timeout=WITHIN_S)
+    headers = {
+        "Cookie": "; ".join(f"{key}={value}" for key, value in cookies.items()),
+        "Content-Type": "multipart/form-data; boundary=B",
+    }
+    path = "/api/upload.api?floderId=0&appkey=xy_chat&_input_charset=utf-8"
+    connection.request("POST", path, part + image + b"\r\n--B--\r\n", headers)
+    stored = json.loads(connection.getresponse().read())["object"]
+    check(stored["pix"] == "800x600", f"its size: {stored}")
+    connection.request("GET", urlsplit(stored["url"]).path)
+    check(connection.getresponse().read() == image, "it can be fetched")
+
+
 def main():
     a, b = Bot("1000000001"), Bot("2000000002")
     hints = a.items("/s/vulcan")
@@ -283,6 +299,7 @@ def main():
     check(b.ask("/r/MessageManager/recallMessage", [newest["messageId"]])["code"] == 200, "recall")
     head = a.mtop.call("mtop.idle.web.user.page.head", "1.0", {"self": True})
     check(head["data"]["baseInfo"]["kcUserId"] == a.uid, "who one is")
+    upload(a.mtop.cookies)
     print("all is as the page says")
 
 

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::faults::{At, Do, Fault, On};
 use super::items::session_hint;
-use super::sessions::{How, PUSH_ITEMS_MAX, Registered, Said, ending};
+use super::pushes::PUSH_ITEMS_MAX;
+use super::sessions::{How, Registered, Said, ending};
+use super::settings::{Echo, SameDevice};
 use super::wire::{FINGERPRINT, Item, RegistrationHeaders, full, md5_hex, now_ms};
-use super::world::{Echo, SameDevice, World};
+use super::world::World;
 
 /// Hints in the first package of a session.
 const HINTS_MAX: usize = 5;

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::items::{receipt, receipts};
 use super::requests::{Done, Effect, No, done, done_with, no};
+use super::settings::Receipts;
 use super::wire::{Item, digits, from_pnm, full, now_ms, pnm};
-use super::world::{Conversation, Message, Receipts, Spoken, World, inner};
+use super::world::{Conversation, Message, Spoken, World, inner};
 
 /// The largest page of a list or a history.
 const LIMIT_MAX: u64 = 100;

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::faults::{Fault, Faults, On};
@@ -16,6 +15,7 @@ use super::log::{Log, Unacknowledged};
 use super::mtop::{Grant, Signing, Tokens};
 use super::record::Record;
 use super::sessions::Session;
+use super::settings::Settings;
 use super::wire::{Item, base64, fresh_hex, from_base64, full, now_ms, pnm};
 
 pub const PEOPLE_MAX: usize = 10_000;
@@ -25,64 +25,6 @@ const MESSAGES_MAX: usize = 200_000;
 const MESSAGES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Sends whose first answer is remembered.
 const UUIDS_MAX: usize = 50_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Echo {
-    After,
-    Before,
-    None,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    pub access_token_ms: u64,
-    pub signing_token_ms: u64,
-    pub sign_failure: String,
-    pub connections_per_account: usize,
-    pub same_device: SameDevice,
-    pub replay: bool,
-    pub redeliver: bool,
-    pub hints: bool,
-    pub echo: Echo,
-    pub receipts: Receipts,
-    pub dedupe_uuid: bool,
-    pub recall_within_ms: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SameDevice {
-    Both,
-    Replace,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Receipts {
-    One,
-    Batch,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            access_token_ms: 86_400_000,
-            signing_token_ms: 3_600_000,
-            sign_failure: "FAIL_SYS_ILLEGAL_ACCESS".to_owned(),
-            connections_per_account: 8,
-            same_device: SameDevice::Both,
-            replay: true,
-            redeliver: false,
-            hints: true,
-            echo: Echo::After,
-            receipts: Receipts::One,
-            dedupe_uuid: false,
-            recall_within_ms: 120_000,
-        }
-    }
-}
 
 pub struct Person {
     pub nick: String,

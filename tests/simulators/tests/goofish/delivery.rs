@@ -183,6 +183,23 @@ async fn a_client_that_reads_nothing_is_cut_off_and_can_catch_up() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_nothing_can_be_dropped() {
+    let provider = Provider::start();
+    let mut a = provider.online(A).await;
+    a.heard().await;
+    // The socket takes the first of these, more than half of the queue stays.
+    let many = json!({ "from": B, "cid": CID, "text": "x".repeat(1024), "times": 8000 });
+    provider.act("say", many).await;
+    provider
+        .act("kick", json!({ "uid": A, "how": "drop" }))
+        .await;
+    eventually("its end", async || {
+        (provider.ended().await == ["drop"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_sessions_of_an_account_hear_the_same() {
     let provider = Provider::start();
     let (mut one, mut two) = (provider.online(A).await, provider.online(A).await);

@@ -145,15 +145,14 @@ async fn registration_can_be_cut_and_left_open() {
         a.raw(&frame.to_string()).await;
         assert_eq!(end(&mut a).await, Next::Gone, "{what}");
     }
-    for (status, what) in [(403, "refuse"), (0, "drop")] {
+    for (what, is_told) in [("refuse", true), ("drop", false)] {
         provider
             .fault(json!({ "on": "handshake", "do": what }))
             .await;
         let refused = tokio_tungstenite::connect_async(&provider.ws)
             .await
             .unwrap_err();
-        let is_status = refused.to_string().contains(&status.to_string());
-        assert_eq!(is_status, status > 0, "{refused}");
+        assert_eq!(refused.to_string().contains("403"), is_told, "{refused}");
     }
     let elsewhere = format!("{}/elsewhere", provider.ws);
     let refused = tokio_tungstenite::connect_async(elsewhere)
