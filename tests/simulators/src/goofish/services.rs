@@ -2,6 +2,7 @@
 //!
 //! Each checks the whole form of its body before it does anything; what the page does not allow is refused with 400.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -176,7 +177,8 @@ impl World {
             .filter_map(|cid| self.conversations.get(cid))
             .filter(|conversation| conversation.modified_ms < start)
             .collect();
-        all.sort_unstable_by_key(|it| std::cmp::Reverse((it.modified_ms, it.cid)));
+        // Within a millisecond messages have an order, too.
+        all.sort_unstable_by_key(|it| Reverse((it.modified_ms, it.messages.back(), it.cid)));
         let end = page_end(&all, limit, |it| it.modified_ms);
         let entries: Vec<_> = all[..end]
             .iter()
