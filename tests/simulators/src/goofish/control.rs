@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::http::{Answer, json as answer_json};
+use super::http::{Answer, json as answer_json, json_text as answer_text};
 use super::world::{Shared, World};
 
 /// Entries of the record where a call names no limit.
@@ -25,7 +25,10 @@ pub fn answer(
 ) -> Answer {
     let mut world = world.lock();
     let outcome = match (method.as_str(), what) {
-        ("GET", "record") => world.recorded(query),
+        ("GET", "record") => match world.recorded(query) {
+            Ok(page) => return answer_text(page),
+            Err(error) => Err(error),
+        },
         ("GET", "state") => Ok(world.state()),
         ("GET", "faults") => Ok(world.faults.list()),
         ("POST", "clear") => Ok(json!({ "cleared": world.faults.clear() })),
@@ -41,7 +44,7 @@ pub fn answer(
 }
 
 impl World {
-    fn recorded(&self, query: &HashMap<String, String>) -> Outcome {
+    fn recorded(&self, query: &HashMap<String, String>) -> Result<String, String> {
         let number = |key: &str| match query.get(key).filter(|text| !text.is_empty()) {
             None => Ok(None),
             Some(text) => match text.parse::<u64>() {
@@ -52,9 +55,10 @@ impl World {
         let kinds = query.get("kinds").map(String::as_str).unwrap_or_default();
         let kinds: Vec<&str> = kinds.split(',').filter(|kind| !kind.is_empty()).collect();
         let limit = number("limit")?.map_or(RECORD_LIMIT, |it| usize::try_from(it).unwrap_or(0));
-        Ok(self
+        let page = self
             .record
-            .page(number("after")?.unwrap_or(0), &kinds, limit))
+            .page(number("after")?.unwrap_or(0), &kinds, limit);
+        serde_json::to_string(&page).map_err(|error| error.to_string())
     }
 
     fn state(&self) -> Value {

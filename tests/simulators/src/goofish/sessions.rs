@@ -94,6 +94,8 @@ pub struct Session {
     pub registered: Option<Registered>,
     /// Still open, and told nothing but 401.
     pub is_valid: bool,
+    /// Open, and nothing is read or written.
+    pub is_frozen: bool,
     /// Why the provider ended it.
     pub why: Option<&'static str>,
     pub open: OpenPushes,
@@ -110,6 +112,7 @@ impl Session {
             kill: Arc::new(Notify::new()),
             registered: None,
             is_valid: true,
+            is_frozen: false,
             why: None,
             open: OpenPushes::default(),
             held_answer: None,
@@ -168,7 +171,10 @@ impl Session {
                 self.why = Some("cut");
                 self.enqueue(Out::Cut(said(200, reason)));
             }
-            How::HalfOpen => self.enqueue(Out::HalfOpen),
+            How::HalfOpen => {
+                self.is_frozen = true;
+                self.enqueue(Out::HalfOpen);
+            }
             How::Invalidate => self.is_valid = false,
             How::Unauthorized => {
                 self.enqueue(Out::Text(said(401, "token is not found")));
@@ -183,7 +189,11 @@ impl Session {
             "device": self.registered.as_ref().map(|it| it.device.as_str()),
             "sid": self.registered.as_ref().map(|it| it.sid.as_str()),
             "synced": self.registered.as_ref().is_some_and(|it| it.synced),
-            "state": if self.is_valid { "valid" } else { "invalid" },
+            "state": match (self.is_frozen, self.is_valid) {
+                (true, _) => "half_open",
+                (false, true) => "valid",
+                (false, false) => "invalid",
+            },
             "unacknowledged": self.open.count(),
         })
     }

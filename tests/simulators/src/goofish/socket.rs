@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{WebSocketConfig, frame::coding::C
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::faults::{Do, On};
+use super::http::ACCEPT_AGAIN_AFTER;
 use super::sessions::{Out, QUEUE_FRAMES, Session};
 use super::world::Shared;
 
@@ -40,7 +41,10 @@ pub async fn serve(listener: TcpListener, world: Shared) -> std::io::Result<()> 
         let Ok(place) = places.clone().acquire_owned().await else {
             return Ok(()); // it is never closed
         };
-        let (stream, peer) = listener.accept().await?;
+        let Ok((stream, peer)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            continue;
+        };
         let world = world.clone();
         tokio::spawn(async move {
             let _place = place;

@@ -173,7 +173,7 @@ impl Uuids {
 }
 
 impl World {
-    pub fn tell(&mut self, kind: &str, fields: Value) {
+    pub fn tell(&mut self, kind: &'static str, fields: Value) {
         self.record.add(now_ms(), kind, fields);
     }
 
@@ -248,8 +248,8 @@ impl World {
         Some((peer.to_owned(), nick.clone()))
     }
 
-    /// Keeps what a member says; it is pushed elsewhere. Numbers are times, so that a simulator that was restarted gives no
-    /// id twice.
+    /// Keeps what a member says; it is pushed elsewhere. Numbers begin with the time, so that a simulator that was restarted
+    /// gives no id twice, unless more than a thousand a second were given.
     pub fn keep(&mut self, cid: u64, from: &str, said: Spoken) -> Option<Arc<Message>> {
         let nick = self.people.get(from)?.nick.clone();
         let at_ms = now_ms();
