@@ -6,6 +6,7 @@
 //! Not here: what a test asserts. Invariant: only `stays` and `pause` wait without a condition that ends the wait.
 
 mod bridge;
+mod control;
 mod nats;
 pub mod otlp;
 mod process;
@@ -16,6 +17,7 @@ mod skip;
 mod wait;
 
 pub use bridge::{Bridge, Files, Ran, sim_with};
+pub use control::Control;
 pub use nats::{Cluster, Jetstream, Nats};
 pub use proxy::Proxy;
 pub use seed::seeded;
