@@ -60,7 +60,7 @@ pub struct Settings {
     /// Share of RECVs that arrive up to `disorder_places` too late.
     pub disorder_percent: u8,
     pub disorder_places: usize,
-    /// Frames are written together up to this size, on WebSockets as one message; 0: each alone.
+    /// Frames that wait are one WebSocket message up to this size; 0: each is its own.
     pub batch_bytes: usize,
     /// Everything is written in pieces of this size, on WebSockets as messages; 0: uncut.
     pub chunk_bytes: usize,
@@ -115,7 +115,7 @@ impl Default for Settings {
             resend_max: 5,
             disorder_percent: 0,
             disorder_places: 33,
-            batch_bytes: 64 * 1024,
+            batch_bytes: 0,
             chunk_bytes: 0,
             send_answer: SendAnswer::V2,
             zeroed_header: true,

@@ -6,7 +6,7 @@ use crate::wukongim::ids::is_name;
 use crate::wukongim::login::{NODE_ID, kicked};
 use crate::wukongim::message::PERSON;
 use crate::wukongim::session::Session;
-use crate::wukongim::world::Sim;
+use crate::wukongim::world::{NAMES_MAX, Sim};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -178,9 +178,9 @@ fn system_uids(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     let Uids { uids } = body(request)?;
     let mut world = sim.world();
     for uid in uids {
-        if request.path.ends_with("_add") {
+        if request.path.ends_with("_add") && world.system_uids.len() < NAMES_MAX {
             world.system_uids.insert(uid);
-        } else {
+        } else if request.path.ends_with("_remove") {
             world.system_uids.remove(&uid);
         }
     }
