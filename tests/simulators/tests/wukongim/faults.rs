@@ -366,7 +366,8 @@ async fn output_is_cut_and_joined_as_set() {
     for _ in 0..3 {
         bob.recv().await;
     }
-    control.act("settings", json!({ "chunk_bytes": 0 })).await;
+    let joined = json!({ "chunk_bytes": 0, "batch_bytes": 65_536 });
+    control.act("settings", joined).await;
     control
         .act("connections", json!({ "do": "half_open" }))
         .await;
