@@ -72,6 +72,8 @@ pub struct Settings {
     pub history_max: usize,
     /// Entries kept in the record.
     pub record_max: usize,
+    /// Put over what `/route` says.
+    pub route: serde_json::Map<String, Value>,
     pub webhook_url: Option<String>,
     /// Empty: all.
     pub webhook_events: Vec<String>,
@@ -122,6 +124,7 @@ impl Default for Settings {
             manager_token: None,
             history_max: 100_000,
             record_max: 200_000,
+            route: serde_json::Map::new(),
             webhook_url: None,
             webhook_events: Vec::new(),
             openchat: OpenChat::default(),

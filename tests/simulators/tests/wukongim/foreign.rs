@@ -248,7 +248,7 @@ async fn the_javascript_sdk_comes_back_after_a_loss() {
 async fn the_easy_sdk_talks_and_listens() {
     let program = match easy() {
         Ok(program) => program,
-        Err(reason) => return skip(&["cargo"], &reason),
+        Err(reason) => return skip(&["wukong-easy-sdk", "cargo"], &reason),
     };
     // A refusal in silence is closed sooner than the SDK gives up.
     let simulator = started(&json!({ "token_auth": true, "refusal_ms": 500 }));

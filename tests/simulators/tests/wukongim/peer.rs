@@ -18,6 +18,11 @@ pub const HELLO: &str = r#"{"content":"hello","type":1}"#;
 
 /// A simulator with these settings.
 pub fn started(settings: &Value) -> Simulator {
+    let mut settings = settings.clone();
+    if settings.get("silent_ms").is_none() {
+        // The tests' own client is slow to greet on a busy machine.
+        settings["silent_ms"] = json!(30_000);
+    }
     let settings = settings.to_string();
     let any = "127.0.0.1:0";
     let arguments = [

@@ -74,7 +74,12 @@ fn route(sim: &Sim, request: &Request) -> Value {
     if request.query.get("intranet") == "1" {
         return json!({ "tcp_addr": it.tcp.to_string(), "ws_addr": "", "wss_addr": "" });
     }
-    json!({ "tcp_addr": it.tcp.to_string(), "ws_addr": format!("ws://{}", it.ws), "wss_addr": "" })
+    let ws = format!("ws://{}", it.ws);
+    let mut route = json!({ "tcp_addr": it.tcp.to_string(), "ws_addr": ws, "wss_addr": "" });
+    for (key, value) in &sim.settings().route {
+        route[key] = value.clone();
+    }
+    route
 }
 
 fn route_batch(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
