@@ -129,6 +129,8 @@ async fn history_conversations_and_unread_counts_are_read() {
     for text in ["one", "two", "three"] {
         world.say("alice", 2, "team", text).await;
     }
+    // Two channels have no order between them.
+    world.hears("bot1", &["one", "two", "three"]).await;
     world.say("alice", 1, "bot-1", "psst").await;
     world.hears("bot1", &["one", "two", "three", "psst"]).await;
     let list = |params| world.read("bot1", "message.list", params);

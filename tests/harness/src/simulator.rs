@@ -95,9 +95,8 @@ fn program() -> Command {
     });
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulators/src");
     if let Some((program, adapter)) = built
-        && changed(&program).is_some_and(|made| {
-            Some(made) >= changed(&adapter) && Some(made) >= newest(&sources)
-        })
+        && changed(&program)
+            .is_some_and(|made| Some(made) >= changed(&adapter) && Some(made) >= newest(&sources))
     {
         return Command::new(program);
     }

@@ -9,6 +9,7 @@ use super::client::{Client, Fate};
 use super::codec::packets::{Packet, encode};
 use super::faults::{Do, On, Site};
 use super::login::Form;
+use super::output::Output;
 use super::record::Entry;
 use super::rpc;
 use super::session::{How, Next, Out, Session};
@@ -16,7 +17,6 @@ use super::settings::Settings;
 use super::websocket::{self, Read};
 use super::world::{Counters, Sim};
 use bytes::BytesMut;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -104,11 +104,13 @@ struct Connection<'a> {
     is_open: bool,
     /// As they came from the socket.
     raw: BytesMut,
-    pending: VecDeque<BytesMut>,
+    output: Output,
     last_input: Instant,
     /// Neither served nor closed before.
     unserved_until: Option<Instant>,
     not_before: Option<Instant>,
+    /// Said first then.
+    greeting: Option<Out>,
 }
 
 async fn run(
@@ -126,10 +128,11 @@ async fn run(
         client: Client::new(sim.clone(), session.clone()),
         is_open: transport == Transport::Tcp,
         raw: BytesMut::new(),
-        pending: VecDeque::new(),
+        output: Output::new(transport == Transport::Ws),
         last_input: Instant::now(),
         unserved_until: None,
         not_before: None,
+        greeting: None,
     };
     if let Some(ended) = connection.accepted() {
         return Ok(ended);
@@ -145,7 +148,7 @@ async fn run(
             ));
         }
         if let Some((how, why)) = &next.close
-            && connection.pending.is_empty()
+            && connection.output.next().is_none()
             && !is_halted
         {
             writer.shutdown().await?;
@@ -161,16 +164,13 @@ async fn run(
                 connection.heard();
             }
             written = async {
-                match connection.pending.front_mut() {
+                match connection.output.next() {
                     Some(piece) => writer.write_buf(piece).await,
                     None => std::future::pending().await,
                 }
             }, if !is_halted => {
                 let written = u64::try_from(written?).unwrap_or(0);
                 sim.counters.out_bytes.fetch_add(written, Ordering::Relaxed);
-                if connection.pending.front().is_some_and(BytesMut::is_empty) {
-                    connection.pending.pop_front();
-                }
             }
             () = tokio::time::sleep(wait) => {}
         }
@@ -215,7 +215,7 @@ impl Connection<'_> {
             Do::Refuse if self.transport == Transport::Ws => {
                 let status = fault.status.unwrap_or(503);
                 let refusal = websocket::refusal(status, "Refused");
-                self.pending.push_back(refusal.as_bytes().into());
+                self.output.raw(refusal.as_bytes());
                 self.session.close(How::End, "fault");
             }
             Do::Reset => return Some(Ended::Server(How::Reset, why)),
@@ -234,7 +234,10 @@ impl Connection<'_> {
         self.time(now);
         let (resend, max) = (self.settings.resend_ms, self.settings.resend_max);
         let waits = !self.is_open || self.not_before.is_some_and(|at| now < at);
-        let room = if waits || self.pending.len() > 1 {
+        if !waits && let Some(greeting) = self.greeting.take() {
+            self.write(vec![greeting]);
+        }
+        let room = if waits || self.output.is_full() {
             0
         } else {
             AT_ONCE
@@ -249,11 +252,7 @@ impl Connection<'_> {
             self.write(out);
         }
         if let Some((How::Code(code), why)) = &next.close {
-            if self.transport == Transport::Ws {
-                let mut frame = BytesMut::new();
-                websocket::write(websocket::CLOSE, &code.to_be_bytes(), &mut frame);
-                self.pending.push_back(frame);
-            }
+            self.output.close(*code);
             next.close = Some((How::End, why.clone()));
             // Said once.
             self.session.closing();
@@ -282,6 +281,9 @@ impl Connection<'_> {
     }
 
     fn wait(&self, next: &Next) -> Duration {
+        if next.is_halted {
+            return LOOK_AGAIN;
+        }
         let idle = Duration::from_millis(self.settings.idle_ms);
         let is_live = self.session.identity.get().is_some();
         let idle = if next.is_over { idle + idle / 4 } else { idle };
@@ -312,11 +314,11 @@ impl Connection<'_> {
             match websocket::handshake(&mut self.raw) {
                 Ok(None) => return,
                 Ok(Some(answer)) => {
-                    self.pending.push_back(answer.as_bytes().into());
+                    self.output.raw(answer.as_bytes());
                     self.is_open = true;
                 }
                 Err(refusal) => {
-                    self.pending.push_back(refusal.as_bytes().into());
+                    self.output.raw(refusal.as_bytes());
                     return self.session.close(How::End, "no WebSocket handshake");
                 }
             }
@@ -327,7 +329,7 @@ impl Connection<'_> {
                 Read::Ping(payload) => {
                     let mut pong = BytesMut::new();
                     websocket::write_pong(&payload, &mut pong);
-                    self.pending.push_back(pong);
+                    self.output.raw(&pong);
                 }
                 Read::Pong => {}
                 Read::Close(code) => {
@@ -357,7 +359,7 @@ impl Connection<'_> {
             Fate::Goes => {}
             Fate::Answers(packet) => self.write(vec![packet]),
             Fate::AnswersLater(packet, after) => {
-                self.session.tell_later(packet, after);
+                self.greeting = Some(packet);
                 self.not_before = Some(Instant::now() + after);
             }
             Fate::Closes(what) => {
@@ -373,7 +375,7 @@ impl Connection<'_> {
 
     fn write(&mut self, out: Vec<Out>) {
         let is_json = self.client.form() == Some(Form::Json);
-        let mut batch = BytesMut::new();
+        let mut packets = Vec::with_capacity(out.len());
         let mut recvs = Vec::new();
         for out in out {
             let mut frame = BytesMut::new();
@@ -411,43 +413,12 @@ impl Connection<'_> {
                     });
                 }
             }
-            batch.extend_from_slice(&frame);
-            let is_alone = is_json && self.transport == Transport::Ws;
-            if is_alone || batch.len() >= self.settings.batch_bytes {
-                self.send(batch.split(), is_json);
-            }
+            packets.push(frame);
         }
-        self.send(batch, is_json);
+        self.output.packets(&packets, is_json, &self.settings);
         if !recvs.is_empty() {
             let mut record = self.sim.records();
             recvs.into_iter().for_each(|entry| record.add(entry));
-        }
-    }
-
-    /// Cut, if the settings say so, and wrapped for its transport.
-    fn send(&mut self, mut bytes: BytesMut, is_json: bool) {
-        let is_ws = self.transport == Transport::Ws;
-        // A JSON object is one message on a WebSocket, always.
-        let uncut = self.settings.chunk_bytes == 0 || (is_ws && is_json);
-        while !bytes.is_empty() {
-            let length = if uncut {
-                bytes.len()
-            } else {
-                bytes.len().min(self.settings.chunk_bytes)
-            };
-            let piece = bytes.split_to(length);
-            if !is_ws {
-                self.pending.push_back(piece);
-                continue;
-            }
-            let mut message = BytesMut::with_capacity(length + 10);
-            let operation = if is_json {
-                websocket::TEXT
-            } else {
-                websocket::BINARY
-            };
-            websocket::write(operation, &piece, &mut message);
-            self.pending.push_back(message);
         }
     }
 }

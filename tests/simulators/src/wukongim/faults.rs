@@ -159,7 +159,8 @@ impl Fault {
                 Withhold, Delay, Duplicate, Reorder, BadKey, Unknown, Drop, Reset, Close, HalfOpen,
                 Mute,
             ],
-            On::Recvack | On::Ping => &[Withhold, Delay, Drop, Reset, Close, HalfOpen, Mute],
+            On::Recvack => &[Withhold, Drop, Reset, Close, HalfOpen, Mute],
+            On::Ping => &[Withhold, Delay, Drop, Reset, Close, HalfOpen, Mute],
             On::Http => &[Withhold, Delay, Refuse, Drop, Fail, Truncate],
         };
         possible.contains(&self.act)

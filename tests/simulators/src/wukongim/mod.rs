@@ -17,6 +17,7 @@ mod http;
 mod ids;
 mod login;
 mod message;
+mod output;
 mod record;
 mod rpc;
 mod session;

@@ -15,6 +15,10 @@ use super::message::{Message, Seen};
 
 /// Waiting for one connection. Whoever reads slower loses the connection, as nothing may be lost inside it.
 pub const OUT_MAX: usize = 200_000;
+/// Told later; those above it are told at once. Each RECV looks at all of them.
+const HELD_MAX: usize = 1_000;
+/// RECVs that wait for their acknowledgement; those above it are not sent again.
+const UNACKED_MAX: usize = 500_000;
 /// A RECV that waits to be overtaken does not wait longer than this.
 const OVERTAKEN_WITHIN: Duration = Duration::from_millis(500);
 
@@ -137,7 +141,7 @@ impl Session {
     pub fn tell_later(&self, out: Out, after: Duration) {
         let due = Instant::now() + after;
         let places = None;
-        self.state().held.push(Held { due, places, out });
+        self.state().hold(Held { due, places, out });
         self.wake.notify_one();
     }
 
@@ -148,7 +152,9 @@ impl Session {
         if state.is_over {
             return;
         }
-        if let (Out::Recv { message, seen, .. }, Some(again)) = (&out, again) {
+        if let (Out::Recv { message, seen, .. }, Some(again)) = (&out, again)
+            && state.unacked.len() < UNACKED_MAX
+        {
             let unacked = Unacked {
                 message: message.clone(),
                 seen: seen.clone(),
@@ -157,7 +163,6 @@ impl Session {
             state.unacked.insert(message.id, unacked);
             state.due.push_back((now + again, message.id));
         }
-        state.overtake();
         if behind > 0 || !after.is_zero() {
             let after = if behind > 0 && after.is_zero() {
                 OVERTAKEN_WITHIN
@@ -166,9 +171,11 @@ impl Session {
             };
             let places = (behind > 0).then_some(behind);
             let due = now + after;
-            state.held.push(Held { due, places, out });
+            state.overtake();
+            state.hold(Held { due, places, out });
         } else {
             state.push(out);
+            state.overtake();
         }
         drop(state);
         self.wake.notify_one();
@@ -266,6 +273,13 @@ impl State {
             return;
         }
         self.out.push_back(out);
+    }
+
+    fn hold(&mut self, held: Held) {
+        if self.held.len() >= HELD_MAX {
+            return self.push(held.out);
+        }
+        self.held.push(held);
     }
 
     /// One more RECV passes those that wait to be overtaken.

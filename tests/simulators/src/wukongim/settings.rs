@@ -60,7 +60,7 @@ pub struct Settings {
     /// Share of RECVs that arrive up to `disorder_places` too late.
     pub disorder_percent: u8,
     pub disorder_places: usize,
-    /// Frames are written together up to this size, on WebSockets as one message; 0: each alone.
+    /// Frames that wait are one WebSocket message up to this size; 0: each is its own.
     pub batch_bytes: usize,
     /// Everything is written in pieces of this size, on WebSockets as messages; 0: uncut.
     pub chunk_bytes: usize,
@@ -72,6 +72,8 @@ pub struct Settings {
     pub history_max: usize,
     /// Entries kept in the record.
     pub record_max: usize,
+    /// Put over what `/route` says.
+    pub route: serde_json::Map<String, Value>,
     pub webhook_url: Option<String>,
     /// Empty: all.
     pub webhook_events: Vec<String>,
@@ -115,13 +117,14 @@ impl Default for Settings {
             resend_max: 5,
             disorder_percent: 0,
             disorder_places: 33,
-            batch_bytes: 64 * 1024,
+            batch_bytes: 0,
             chunk_bytes: 0,
             send_answer: SendAnswer::V2,
             zeroed_header: true,
             manager_token: None,
             history_max: 100_000,
             record_max: 200_000,
+            route: serde_json::Map::new(),
             webhook_url: None,
             webhook_events: Vec::new(),
             openchat: OpenChat::default(),

@@ -107,6 +107,9 @@ pub fn read(buffer: &mut BytesMut) -> Option<Read> {
         *byte ^= mask;
     }
     Some(match operation {
+        TEXT if is_final && std::str::from_utf8(&payload).is_err() => {
+            Read::Wrong("a text message is not UTF-8")
+        }
         TEXT | BINARY if is_final => Read::Message(payload),
         0..=2 => Read::Fragment,
         PING => Read::Ping(payload),

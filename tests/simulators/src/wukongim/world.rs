@@ -24,6 +24,8 @@ pub const NAMES_MAX: usize = 200_000;
 pub const COMMANDS_MAX: usize = 1_000;
 /// How long a server is away that was sent what it cannot bear.
 pub const AWAY_AFTER_A_CRASH: Duration = Duration::from_secs(1);
+/// Refresh tokens that are good at a time.
+const REFRESH_TOKENS_MAX: usize = 10_000;
 /// Conversations kept for each user.
 const CONVERSATIONS_MAX: usize = 10_000;
 
@@ -63,8 +65,8 @@ pub struct World {
     pub ids: MessageIds,
     pub system_uids: BTreeSet<String>,
     pub chance: fastrand::Rng,
-    /// OpenChat: access tokens issued before this are no good any more.
-    pub expired_before_s: i64,
+    /// OpenChat: access tokens of earlier generations are no good any more.
+    pub generation: u64,
     pub refresh_tokens: BTreeMap<String, String>,
     /// Requests to each route of OpenChat in the running minute.
     pub rates: BTreeMap<String, (i64, u32)>,
@@ -122,7 +124,7 @@ impl Sim {
             ids: MessageIds::default(),
             system_uids: BTreeSet::new(),
             chance: fastrand::Rng::new(),
-            expired_before_s: 0,
+            generation: 0,
             refresh_tokens: BTreeMap::new(),
             rates: BTreeMap::new(),
             down_until: None,
@@ -229,6 +231,16 @@ impl World {
             self.channels.insert(key.clone(), Channel::default());
         }
         self.channels.get_mut(key)
+    }
+
+    /// One more of OpenChat's refresh tokens, for one use.
+    pub fn refresh_token(&mut self, uid: &str) -> String {
+        while self.refresh_tokens.len() >= REFRESH_TOKENS_MAX {
+            self.refresh_tokens.pop_first();
+        }
+        let token = format!("refresh-{:016x}", self.chance.u64(..));
+        self.refresh_tokens.insert(token.clone(), uid.to_owned());
+        token
     }
 
     pub fn sessions_of(&self, uid: &str) -> Vec<Arc<Session>> {

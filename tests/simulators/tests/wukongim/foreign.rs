@@ -1,6 +1,9 @@
 //! Public clients that know nothing of us: the JavaScript SDK (binary protocol) and the Rust EasySDK (JSON-RPC) talk through the
 //! simulator to each other's servers and to a user of the test.
 //!
+//! Not tried with them: frames cut or joined. Version 1.0.4 of the JavaScript SDK loses its place in frames that are cut, and tells
+//! messages several times that are joined in one WebSocket message.
+//!
 //! Both are installed once, below `target/`, by the ordinary clients; where that cannot be done the test is skipped, loudly.
 
 use crate::peer::{logins, native, recorded, started};
@@ -182,7 +185,6 @@ async fn the_javascript_sdk_talks_and_listens() {
     assert_eq!(kept["message_id"], sent["id"]);
     alice.send("nobody's", 2, "refused");
     assert_eq!(alice.says("sent")["reason"], 3);
-    // Several frames in one message. (Cut inside a frame's head this SDK loses its place; real servers do not cut there.)
     let body =
         json!({ "from": "bob", "channel_id": "team", "channel_type": 2, "text": "a", "times": 20 });
     let answer = control.act("send", body).await;
@@ -246,7 +248,7 @@ async fn the_javascript_sdk_comes_back_after_a_loss() {
 async fn the_easy_sdk_talks_and_listens() {
     let program = match easy() {
         Ok(program) => program,
-        Err(reason) => return skip(&["cargo"], &reason),
+        Err(reason) => return skip(&["wukong-easy-sdk", "cargo"], &reason),
     };
     // A refusal in silence is closed sooner than the SDK gives up.
     let simulator = started(&json!({ "token_auth": true, "refusal_ms": 500 }));

@@ -103,7 +103,7 @@ async fn other_servers_answer_a_refused_login() {
 
 #[tokio::test]
 async fn what_is_out_of_turn_is_closed() {
-    let simulator = started(&json!({ "silent_ms": 300 }));
+    let simulator = started(&json!({ "silent_ms": 2_000 }));
     let control = simulator.control();
     for transport in ["tcp", "ws"] {
         for uid in ["", " ", "a@b", "a#b", "a&b"] {
@@ -194,50 +194,53 @@ async fn is_mute(peer: &mut Peer) {
 
 #[tokio::test]
 async fn a_kicked_connection_works_on_and_then_goes_mute() {
-    let simulator = started(&json!({ "kick_ms": 300, "token_kick_ms": 300 }));
+    let simulator = started(&json!({ "kick_ms": 1_000, "token_kick_ms": 1_000 }));
     let control = simulator.control();
-    for transport in ["tcp", "ws"] {
-        for cause in ["a new token", "device_quit", "conn/kick", "conn/remove"] {
-            let mut alice = Peer::login(&simulator, transport, &connect("alice", 5)).await;
-            let shown = control.get("connections").await;
-            let shown = shown["connections"]
-                .as_array()
-                .unwrap()
-                .last()
-                .unwrap()
-                .clone();
-            let (conn_id, uid) = (&shown["conn"], "alice");
-            let (path, body) = match cause {
-                "a new token" => (
-                    "/user/token",
-                    json!({ "uid": uid, "token": "t", "device_flag": 1, "device_level": 1 }),
-                ),
-                "device_quit" => ("/user/device_quit", json!({ "uid": uid, "device_flag": 1 })),
-                "conn/kick" => ("/conn/kick", json!({ "uid": uid, "conn_id": conn_id })),
-                _ => ("/conn/remove", json!({ "uid": uid, "conn_id": conn_id })),
+    for (transport, cause) in [
+        ("tcp", "a new token"),
+        ("ws", "device_quit"),
+        ("tcp", "conn/kick"),
+        ("ws", "conn/remove"),
+    ] {
+        let mut alice = Peer::login(&simulator, transport, &connect("alice", 5)).await;
+        let shown = control.get("connections").await;
+        let shown = shown["connections"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap()
+            .clone();
+        let (conn_id, uid) = (&shown["conn"], "alice");
+        let (path, body) = match cause {
+            "a new token" => (
+                "/user/token",
+                json!({ "uid": uid, "token": "t", "device_flag": 1, "device_level": 1 }),
+            ),
+            "device_quit" => ("/user/device_quit", json!({ "uid": uid, "device_flag": 1 })),
+            "conn/kick" => ("/conn/kick", json!({ "uid": uid, "conn_id": conn_id })),
+            _ => ("/conn/remove", json!({ "uid": uid, "conn_id": conn_id })),
+        };
+        native(&simulator, path, &body).await;
+        if cause != "conn/remove" {
+            let Some(Packet::Disconnect { reason, text }) = alice.next().await else {
+                panic!("{cause} is told");
             };
-            native(&simulator, path, &body).await;
-            if cause != "conn/remove" {
-                let Some(Packet::Disconnect { reason, text }) = alice.next().await else {
-                    panic!("{cause} is told");
-                };
-                let words = match cause {
-                    "device_quit" => text.is_empty(),
-                    "conn/kick" => text == "server kick",
-                    _ => !text.is_empty(),
-                };
-                assert!(reason == 12 && words, "{cause}: {text}");
-                // Until then it works fully.
-                alice.ping().await;
-                assert_eq!(alice.send("bob", 1, cause).await.reason, 1);
-            }
-            let ended = recorded(&control, "session.ended", |it| it["conn"] == *conn_id).await;
-            assert_eq!(
-                (&ended["cause"], &ended["is_mute"]),
-                (&json!(cause), &json!(true))
-            );
-            is_mute(&mut alice).await;
+            let words = match cause {
+                "device_quit" => text.is_empty(),
+                "conn/kick" => text == "server kick",
+                _ => !text.is_empty(),
+            };
+            assert!(reason == 12 && words, "{cause}: {text}");
+            // Until then it works fully.
+            alice.ping().await;
+            assert_eq!(alice.send("bob", 1, cause).await.reason, 1);
         }
+        let ended = recorded(&control, "session.ended", |it| it["conn"] == *conn_id).await;
+        assert_eq!(
+            (&ended["cause"], &ended["is_mute"]),
+            (&json!(cause), &json!(true))
+        );
+        is_mute(&mut alice).await;
     }
 }
 
@@ -312,7 +315,7 @@ async fn an_idle_connection_goes_mute_and_is_closed_later() {
 
 #[tokio::test]
 async fn what_is_not_acknowledged_is_sent_again_unchanged() {
-    let simulator = started(&json!({ "resend_ms": 150, "resend_max": 3 }));
+    let simulator = started(&json!({ "resend_ms": 400, "resend_max": 3 }));
     let control = simulator.control();
     for transport in ["tcp", "ws"] {
         let mut bob = Peer::login(&simulator, transport, &connect("bob", 5)).await;
@@ -329,7 +332,7 @@ async fn what_is_not_acknowledged_is_sent_again_unchanged() {
         for _ in 0..3 {
             assert_eq!(bob.next().await, first, "the same bytes, DUP not set");
         }
-        stays("no more of it", 3, A_WHILE, || async {
+        stays("no more of it", 3, 2 * A_WHILE, || async {
             let recvs = control.record(&["recv"]).await;
             let last = recvs.last().unwrap()["message_id"].clone();
             recvs

@@ -6,8 +6,14 @@
 #[allow(dead_code, reason = "the simulator uses the other half")]
 mod codec;
 
+mod faults;
 mod foreign;
+mod history;
 mod life;
+mod load;
+mod openchat;
 mod peer;
 mod replay;
+mod rpc;
 mod vectors;
+mod webhooks;

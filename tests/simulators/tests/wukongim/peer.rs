@@ -18,6 +18,11 @@ pub const HELLO: &str = r#"{"content":"hello","type":1}"#;
 
 /// A simulator with these settings.
 pub fn started(settings: &Value) -> Simulator {
+    let mut settings = settings.clone();
+    if settings.get("silent_ms").is_none() {
+        // The tests' own client is slow to greet on a busy machine.
+        settings["silent_ms"] = json!(30_000);
+    }
     let settings = settings.to_string();
     let any = "127.0.0.1:0";
     let arguments = [
@@ -100,8 +105,9 @@ impl Peer {
 
     /// Says CONNECT; the CONNACK, if one comes.
     pub async fn greet(&mut self, connect: &Connect) -> Option<Connack> {
-        self.say(&bytes_of(&Packet::Connect(connect.clone()), 0))
-            .await;
+        let greeting = bytes_of(&Packet::Connect(connect.clone()), 0);
+        // Refused already.
+        self.said(&greeting).await.ok()?;
         let Packet::Connack(connack) = self.next().await? else {
             panic!("a server begins with CONNACK");
         };
@@ -113,20 +119,21 @@ impl Peer {
     }
 
     pub async fn say(&mut self, bytes: &[u8]) {
-        let said = match &mut self.wire {
-            Wire::Tcp(stream) => stream
-                .write_all(bytes)
-                .await
-                .map_err(|error| error.to_string()),
+        self.said(bytes).await.expect("the server reads");
+    }
+
+    async fn said(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match &mut self.wire {
+            Wire::Tcp(stream) => {
+                let said = stream.write_all(bytes).await;
+                said.map_err(|error| error.to_string())
+            }
             Wire::Ws(socket) => {
                 let message = Message::binary(Bytes::copy_from_slice(bytes));
-                socket
-                    .send(message)
-                    .await
-                    .map_err(|error| error.to_string())
+                let said = socket.send(message).await;
+                said.map_err(|error| error.to_string())
             }
-        };
-        said.expect("the server reads");
+        }
     }
 
     pub async fn line(&mut self, text: &str) {
@@ -308,4 +315,17 @@ pub async fn recorded(control: &Control, kind: &str, fits: impl Fn(&Value) -> bo
 pub async fn logins(control: &Control, uid: &str) -> usize {
     let begun = control.record(&["session.begun"]).await;
     begun.iter().filter(|it| it["uid"] == uid).count()
+}
+
+impl Peer {
+    /// How long the first piece of something is that bob is told; the rest is read as well.
+    pub async fn chunk_len_of_next(&mut self, control: &Control) -> usize {
+        let event = json!([{ "packet": "event", "id": "e", "type": "t", "data": "some text" }]);
+        let order = json!({ "uid": "bob", "packets": event });
+        control.act("push", order).await;
+        let first = self.chunk().await;
+        self.input.extend_from_slice(&first);
+        assert!(matches!(self.next().await, Some(Packet::Event(_))));
+        first.len()
+    }
 }

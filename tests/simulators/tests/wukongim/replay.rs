@@ -400,7 +400,8 @@ async fn the_recorded_lines_and_requests_happen_again() {
     let heard_data = heard["params"]["data"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<Value>(heard_data).unwrap(), data);
     assert_eq!(emil.object().await.unwrap(), heard);
-    (dora_lines.next(), emil_lines.next());
+    dora_lines.next();
+    emil_lines.next();
     lines(&mut dora, &mut dora_lines, 4).await;
     let quit = json!({ "uid": "emil", "device_flag": 1 });
     native(&simulator, "/user/device_quit", &quit).await;

@@ -4,7 +4,6 @@ use super::{Reply, Request, addresses, tokens};
 use crate::wukongim::channel::Key;
 use crate::wukongim::codec::packets::{Connack, Event, Flags, Packet, Recv, Sendack, encode};
 use crate::wukongim::flood;
-use crate::wukongim::ids::now_ms;
 use crate::wukongim::login::kicked;
 use crate::wukongim::session::{How, Out, Session};
 use crate::wukongim::submit::{Draft, Via, submit};
@@ -476,19 +475,17 @@ fn issue(sim: &Sim, order: &Issue) -> Value {
     let mut world = sim.world();
     let openchat = &world.settings.openchat;
     let ttl_s = order.ttl_s.unwrap_or(openchat.token_ttl_s);
-    let token = tokens::access(&openchat.jwt_secret, &order.uid, ttl_s);
-    let refresh = format!("refresh-{:016x}", world.chance.u64(..));
-    world
-        .refresh_tokens
-        .insert(refresh.clone(), order.uid.clone());
+    let secret = &openchat.jwt_secret;
+    let token = tokens::access(secret, &order.uid, ttl_s, world.generation);
+    let refresh = world.refresh_token(&order.uid);
     json!({ "token": token, "refresh_token": refresh })
 }
 
 /// Every access token that there is now is no good any more.
 fn expire(sim: &Sim) -> Value {
     let mut world = sim.world();
-    world.expired_before_s = now_ms() / 1_000 + 1;
-    json!({ "expired_before_s": world.expired_before_s })
+    world.generation += 1;
+    json!({ "generation": world.generation })
 }
 
 #[derive(Deserialize)]

@@ -183,7 +183,7 @@ async fn answer(
         body: if shown.len() > RECORDED_BYTES_MAX {
             json!({ "bytes": shown.len() })
         } else {
-            serde_json::from_str(&shown).unwrap_or(Value::Null)
+            without_secrets(serde_json::from_str(&shown).unwrap_or(Value::Null))
         },
     });
     // A payload that stops the real server is not answered.
@@ -192,6 +192,15 @@ async fn answer(
     }
     let (reply, is_cut) = reply?;
     response(reply, is_cut)
+}
+
+fn without_secrets(mut body: Value) -> Value {
+    for key in ["token", "password", "refreshToken"] {
+        if let Some(secret) = body.get_mut(key) {
+            *secret = json!("(secret)");
+        }
+    }
+    body
 }
 
 /// The reply as a fault wants it, and whether it is cut off in the middle.

@@ -6,7 +6,7 @@ use crate::wukongim::ids::is_name;
 use crate::wukongim::login::{NODE_ID, kicked};
 use crate::wukongim::message::PERSON;
 use crate::wukongim::session::Session;
-use crate::wukongim::world::Sim;
+use crate::wukongim::world::{NAMES_MAX, Sim};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -74,7 +74,12 @@ fn route(sim: &Sim, request: &Request) -> Value {
     if request.query.get("intranet") == "1" {
         return json!({ "tcp_addr": it.tcp.to_string(), "ws_addr": "", "wss_addr": "" });
     }
-    json!({ "tcp_addr": it.tcp.to_string(), "ws_addr": format!("ws://{}", it.ws), "wss_addr": "" })
+    let ws = format!("ws://{}", it.ws);
+    let mut route = json!({ "tcp_addr": it.tcp.to_string(), "ws_addr": ws, "wss_addr": "" });
+    for (key, value) in &sim.settings().route {
+        route[key] = value.clone();
+    }
+    route
 }
 
 fn route_batch(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
@@ -178,9 +183,9 @@ fn system_uids(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     let Uids { uids } = body(request)?;
     let mut world = sim.world();
     for uid in uids {
-        if request.path.ends_with("_add") {
+        if request.path.ends_with("_add") && world.system_uids.len() < NAMES_MAX {
             world.system_uids.insert(uid);
-        } else {
+        } else if request.path.ends_with("_remove") {
             world.system_uids.remove(&uid);
         }
     }

@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 const NEEDS_CHANNEL: &str = "channelId and channelType are required";
 const HISTORY: usize = 50;
-const TOKENS_MAX: usize = 10_000;
 const MINUTE_S: i64 = 60;
 /// The long connection's device flag of a token that OpenChat makes.
 const WEB: u8 = 1;
@@ -141,8 +140,8 @@ fn subject(sim: &Sim, openchat: &OpenChat, request: &Request) -> Option<String> 
         .filter_map(|cookie| cookie.trim().strip_prefix("token="))
         .next();
     let token = bearer.or(query).or(cookie)?;
-    let expired_before_s = sim.world().expired_before_s;
-    tokens::subject(&openchat.jwt_secret, token.trim(), expired_before_s)
+    let generation = sim.world().generation;
+    tokens::subject(&openchat.jwt_secret, token.trim(), generation)
 }
 
 /// Seconds to wait, if the route was called too often in this minute.
@@ -185,14 +184,13 @@ fn login(sim: &Sim, openchat: &OpenChat, request: &Request, act: &str) -> Reply 
     let Some(uid) = uid else {
         return refused(401, "Unauthorized");
     };
-    if world.refresh_tokens.len() >= TOKENS_MAX {
-        world.refresh_tokens.pop_first();
-    }
-    let refresh = format!("refresh-{:016x}", world.chance.u64(..));
-    world.refresh_tokens.insert(refresh.clone(), uid.clone());
-    // One that is issued in the second of a withdrawal is good again.
-    world.expired_before_s = world.expired_before_s.min(now_ms() / 1_000);
-    let token = tokens::access(&openchat.jwt_secret, &uid, openchat.token_ttl_s);
+    let refresh = world.refresh_token(&uid);
+    let token = tokens::access(
+        &openchat.jwt_secret,
+        &uid,
+        openchat.token_ttl_s,
+        world.generation,
+    );
     let ws = format!("ws://{}", sim.addresses.ws);
     drop(world);
     let mut reply = Reply::json(
@@ -492,7 +490,7 @@ mod tests {
     #[test]
     fn times_are_iso() {
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(iso(1_795_255_795_042), "2026-11-21T10:49:55.042Z");
+        assert_eq!(iso(1_795_255_795_042), "2026-11-21T10:09:55.042Z");
         assert_eq!(iso(1_709_164_800_000), "2024-02-29T00:00:00.000Z");
     }
 }

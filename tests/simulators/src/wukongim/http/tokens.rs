@@ -14,18 +14,20 @@ fn signature(secret: &str, text: &str) -> String {
     URL_SAFE_NO_PAD.encode(hmac::sign(&key(secret), text.as_bytes()))
 }
 
-/// A token of this user from now on.
-pub fn access(secret: &str, uid: &str, ttl_s: i64) -> String {
+/// A token of this user from now on, until tokens of its generation are withdrawn.
+pub fn access(secret: &str, uid: &str, ttl_s: i64, generation: u64) -> String {
     let now_s = now_ms() / 1_000;
     let head = json!({ "alg": "HS256", "typ": "JWT" });
-    let claims = json!({ "sub": uid, "userId": uid, "iat": now_s, "exp": now_s + ttl_s });
+    let claims = json!({
+        "sub": uid, "userId": uid, "iat": now_s, "exp": now_s + ttl_s, "generation": generation,
+    });
     let parts = [head, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let text = parts.join(".");
     format!("{text}.{}", signature(secret, &text))
 }
 
 /// Whose token it is; `None` unless it is signed with this secret, of this time and not withdrawn.
-pub fn subject(secret: &str, token: &str, expired_before_s: i64) -> Option<String> {
+pub fn subject(secret: &str, token: &str, generation: u64) -> Option<String> {
     let (text, signature) = token.rsplit_once('.')?;
     let (head, claims) = text.split_once('.')?;
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
@@ -40,8 +42,8 @@ pub fn subject(secret: &str, token: &str, expired_before_s: i64) -> Option<Strin
     let is_old = claims["exp"]
         .as_i64()
         .is_some_and(|at| at <= now_ms() / 1_000);
-    let issued = claims["iat"].as_i64().unwrap_or(0);
-    if is_old || issued < expired_before_s {
+    // Those that others sign say none: they are of the first.
+    if is_old || claims["generation"].as_u64().unwrap_or(0) < generation {
         return None;
     }
     let uid = claims["sub"].as_str().or(claims["userId"].as_str())?;
