@@ -23,6 +23,7 @@ use im_bridge_sdk::model::GapReason;
 use crate::native::channel::ChannelId;
 use channel::{Channel, Place};
 
+use item::Owed;
 pub use item::{Hole, Item, Message, Offered};
 
 /// Channels whose numbers are remembered. Beyond, the one that was quiet for longest is forgotten: its next message then
@@ -71,15 +72,25 @@ impl Book {
         let channel = self.channel(&id);
         match channel.place(seq) {
             Place::Safe => return Offered::Safe,
-            Place::OnTheWay => return Offered::OnTheWay,
+            Place::OnTheWay => {
+                // The one on its way may have been fetched, and owe nothing.
+                channel.out.insert(seq, message.ack);
+                return Offered::OnTheWay;
+            }
             Place::Late => {
                 channel.late(seq);
                 self.hold(&message);
                 self.ready.push_back(Item::Message(message));
             }
             Place::Ahead => {
-                if channel.held.contains_key(&seq) {
-                    return Offered::OnTheWay;
+                match channel.held.get_mut(&seq) {
+                    Some(Some(held)) => {
+                        held.ack = held.ack.or(message.ack);
+                        return Offered::OnTheWay;
+                    }
+                    // A copy of our own.
+                    Some(None) => return Offered::Safe,
+                    None => {}
                 }
                 let is_first = channel.next == 0 && seq > 1;
                 if channel.next == 0 && !is_first {
@@ -278,7 +289,7 @@ impl Book {
             channel.is_fetching = false;
             for (seq, message) in held {
                 if let Some(message) = message {
-                    channel.out.insert(seq);
+                    channel.out.insert(seq, None);
                     self.ready.push_back(Item::Message(message));
                 }
             }
@@ -306,13 +317,11 @@ impl Book {
         self.held >= HELD_MAX || self.held_bytes >= HELD_BYTES_MAX
     }
 
-    /// What became of something that went out. `seq` 0: it had no number.
-    pub fn settled(&mut self, id: &Arc<ChannelId>, seq: u64, is_final: bool) {
+    /// What became of something that went out. `seq` 0: it had no number. Answers what else is owed for it now.
+    pub fn settled(&mut self, id: &Arc<ChannelId>, seq: u64, is_final: bool) -> Option<Owed> {
         self.open = self.open.saturating_sub(1);
-        let Some(channel) = self.channels.get_mut(id).filter(|_| seq > 0) else {
-            return;
-        };
-        channel.out.remove(&seq);
+        let channel = self.channels.get_mut(id).filter(|_| seq > 0)?;
+        let owed = channel.out.remove(&seq).flatten();
         if is_final {
             if channel.safe(seq..=seq) {
                 self.moved.insert(Arc::clone(id));
@@ -320,6 +329,7 @@ impl Book {
         } else {
             channel.miss(seq..=seq);
         }
+        owed.filter(|_| is_final)
     }
 
     /// An event that is no message was settled.
@@ -436,7 +446,7 @@ impl Book {
             channel.next = seq + 1;
             match message {
                 Some(message) => {
-                    channel.out.insert(seq);
+                    channel.out.insert(seq, None);
                     self.ready.push_back(Item::Message(message));
                 }
                 None => has_moved |= channel.safe(seq..=seq),

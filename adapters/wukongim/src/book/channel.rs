@@ -1,9 +1,10 @@
 //! One channel: what is out, what is safe, what is missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::item::Owed;
 use super::{Message, Runs};
 
 /// Runs of missing numbers that would still be taken when they come late after all.
@@ -25,8 +26,8 @@ pub struct Channel {
     ahead: Runs,
     /// Before `next`, and neither out nor safe.
     missing: Runs,
-    /// On their way.
-    pub out: BTreeSet<u64>,
+    /// On their way, with what is owed for a push of the same message that came meanwhile.
+    pub out: BTreeMap<u64, Option<Owed>>,
     /// Waiting for something before; none: our own, nothing to emit.
     pub held: BTreeMap<u64, Option<Message>>,
     pub due: Option<Duration>,
@@ -50,7 +51,7 @@ impl Channel {
     pub fn place(&self, seq: u64) -> Place {
         if self.next == 0 || seq >= self.next {
             Place::Ahead
-        } else if self.out.contains(&seq) {
+        } else if self.out.contains_key(&seq) {
             Place::OnTheWay
         } else if has(&self.missing, seq) {
             Place::Late
@@ -77,7 +78,7 @@ impl Channel {
     /// A number that was missing goes out after all.
     pub fn late(&mut self, seq: u64) {
         take(&mut self.missing, seq);
-        self.out.insert(seq);
+        self.out.insert(seq, None);
     }
 
     pub fn miss(&mut self, numbers: RangeInclusive<u64>) {

@@ -8,6 +8,9 @@ use im_bridge_sdk::model::{Delivery, GapReason};
 use crate::native::channel::ChannelId;
 use crate::native::packet::{Flags, RecvAck};
 
+/// An acknowledgement and the session that can still use it.
+pub type Owed = (u64, RecvAck);
+
 /// A message, pushed or fetched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
@@ -25,7 +28,7 @@ pub struct Message {
     pub payload: Vec<u8>,
     pub delivery: Delivery,
     /// Owed to the server by this session once it is stored.
-    pub ack: Option<(u64, RecvAck)>,
+    pub ack: Option<Owed>,
 }
 
 impl Message {

@@ -3,7 +3,7 @@
 use im_bridge_sdk::model::Delivery;
 
 use super::*;
-use crate::native::packet::Flags;
+use crate::native::packet::{Flags, RecvAck};
 
 const REORDER: Duration = Duration::from_millis(500);
 
@@ -288,4 +288,32 @@ fn a_channel_nobody_knew_waits_until_its_beginning_is_known() {
     assert_eq!(out(&mut book), ["6", "7", "8"]);
     offer(&mut book, 10, 600);
     assert_eq!(out(&mut book), ["10"]);
+}
+
+#[test]
+fn a_push_of_what_was_fetched_is_owed_when_that_is_stored() {
+    let ack = RecvAck {
+        message_seq: 11,
+        ..RecvAck::default()
+    };
+    let pushed = || Message {
+        ack: Some((7, ack)),
+        ..message(11)
+    };
+    let mut book = started(10);
+    book.fetched(&id(), vec![message(11)], true, at(0));
+    assert_eq!(out(&mut book), ["11"]);
+    assert_eq!(book.offer(pushed(), at(1), REORDER), Offered::OnTheWay);
+    assert_eq!(book.settled(&id(), 11, true), Some((7, ack)));
+    assert_eq!(book.offer(pushed(), at(2), REORDER), Offered::Safe);
+    // Not stored: nothing is owed.
+    let mut book = started(10);
+    book.fetched(&id(), vec![message(11)], true, at(0));
+    out(&mut book);
+    book.offer(pushed(), at(1), REORDER);
+    assert_eq!(book.settled(&id(), 11, false), None);
+    // A copy of our own needs no event.
+    let mut book = started(9);
+    book.own(&id(), 11, at(0));
+    assert_eq!(book.offer(pushed(), at(1), REORDER), Offered::Safe);
 }

@@ -352,11 +352,10 @@ async fn emit(wukongim: &WukongIm, cx: &Context, me: &str, item: Item) {
             };
             cx.send(event).await.on_settled(move |outcome| {
                 let is_final = outcome.is_final();
-                // First: whoever sees that all is settled goes when nothing is left to write.
-                if let Some((session, ack)) = ack.filter(|_| is_final) {
+                let owed = locked(&book).settled(&id, number, is_final);
+                for (session, ack) in ack.filter(|_| is_final).into_iter().chain(owed) {
                     link.ack(session, ack);
                 }
-                locked(&book).settled(&id, number, is_final);
                 settled.notify_waiters();
             });
         }
