@@ -8,11 +8,16 @@ use std::time::Duration;
 const ACCOUNTS: usize = 20;
 const ONLINE_WITHIN: Duration = Duration::from_secs(120);
 
-async fn memory_kib(accounts: usize, way: Way) -> u64 {
+/// Without the API there is no HTTP client, so that what that costs is told apart.
+async fn memory_kib(accounts: usize, way: Way, has_api: bool) -> u64 {
     let world = World::starting(json!({}), |simulator| {
         let all = (0..accounts).map(|number| {
             let uid = format!("bot-{number}");
-            (format!("bot{number}"), account(simulator, &uid, way))
+            let mut account = account(simulator, &uid, way);
+            if !has_api {
+                account.as_object_mut().unwrap().remove("native");
+            }
+            (format!("bot{number}"), account)
         });
         Value::Object(all.collect())
     })
@@ -33,12 +38,17 @@ async fn idle_accounts_are_online_and_their_memory_is_told() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(ACCOUNTS);
-    for way in [Way::WebSocket, Way::Tcp] {
-        let one = memory_kib(1, way).await;
-        let all = memory_kib(accounts, way).await;
+    for (way, has_api) in [
+        (Way::WebSocket, true),
+        (Way::WebSocket, false),
+        (Way::Tcp, false),
+    ] {
+        let one = memory_kib(1, way, has_api).await;
+        let all = memory_kib(accounts, way, has_api).await;
         let each = all.saturating_sub(one) / (accounts as u64 - 1);
+        let with = if has_api { "with" } else { "without" };
         println!(
-            "IDLE {way:?}: {one} KiB with one account, {each} KiB for each further one of {accounts}"
+            "IDLE {way:?} {with} the API: {one} KiB with one account, {each} KiB for each further one of {accounts}"
         );
     }
 }
