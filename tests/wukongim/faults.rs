@@ -49,6 +49,12 @@ async fn assert_all_stored(world: &World, alias: &str, own: &str) {
         .iter()
         .filter(|it| !seen.contains(it["message_id"].as_str().unwrap()))
         .collect();
+    for event in events
+        .iter()
+        .filter(|it| !missing.is_empty() && !is(it, "message.created"))
+    {
+        println!("beside: {}", event["data"]);
+    }
     assert!(
         missing.is_empty(),
         "{} of {} are missing: {:?} to {:?}",

@@ -117,14 +117,15 @@ impl Book {
         }
         let is_asking = self.is_asking;
         let channel = self.channel(id);
-        if channel.next == 0 && channel.held.is_empty() && !is_asking {
+        let is_known = !is_asking && !channel.is_fetching;
+        if channel.next == 0 && channel.held.is_empty() && is_known {
             channel.begin(seq - 1);
         }
         if channel.place(seq) == Place::Ahead {
             channel.held.entry(seq).or_insert(None);
         }
         self.release(id);
-        if is_asking {
+        if !is_known {
             self.wait(id, now + FIRST_WAIT);
         }
     }
@@ -245,20 +246,6 @@ impl Book {
             channel: Arc::clone(id),
             numbers,
             count,
-        });
-    }
-
-    /// Numbers that were not even asked for.
-    pub fn tell_gap(
-        &mut self,
-        id: &Arc<ChannelId>,
-        numbers: RangeInclusive<u64>,
-        reason: GapReason,
-    ) {
-        self.ready.push_back(Item::Gap {
-            channel: Arc::clone(id),
-            numbers,
-            reason,
         });
     }
 

@@ -167,25 +167,38 @@ fn a_gap_is_filled_from_history() {
 #[test]
 fn a_channel_nobody_knew_is_read_since_the_time_of_the_last_session() {
     let server = Server::new();
+    // Everything up to 60 was said before.
     let api = Api::new(|request| match request.path.as_str() {
         "/conversation/sync" => answer(
             200,
-            json!([{ "channel_id": "team", "channel_type": 2, "timestamp": 1_760_003_600, "last_msg_seq": 3 }]),
+            json!([{ "channel_id": "team", "channel_type": 2, "timestamp": 1_760_003_600, "last_msg_seq": 100 }]),
         ),
         _ => {
-            assert_eq!(request.body["start_message_seq"], 0);
-            let mut early = record(1, "early");
-            early["timestamp"] = 1_700_000_000.into();
-            answer(
-                200,
-                json!({ "more": 0, "messages": [early, record(2, "b"), record(3, "c")] }),
-            )
+            let start = request.body["start_message_seq"].as_u64().unwrap();
+            let limit = request.body["limit"].as_u64().unwrap();
+            let numbers = (start..=100).take(usize::try_from(limit).unwrap());
+            let messages: Vec<Value> = numbers
+                .map(|seq| {
+                    let mut record = record(seq, &format!("m{seq}"));
+                    if seq <= 60 {
+                        record["timestamp"] = 1_700_000_000.into();
+                    }
+                    record
+                })
+                .collect();
+            let more = u8::from(messages.len() as u64 == limit);
+            answer(200, json!({ "more": more, "messages": messages }))
         }
     });
     let store = KvStore::default();
     store.put("cursor/since", br#"{"at_ms":1760003500000}"#);
-    let (host, _conn) = online(&server, account(with_history(&server, &api)).kv(&store));
-    wait_told(&host, &["b", "c"]);
+    let (host, mut conn) = online(&server, account(with_history(&server, &api)).kv(&store));
+    conn.push(team(101, "m101"));
+    let wanted: Vec<String> = (61..=101).map(|seq| format!("m{seq}")).collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    wait_told(&host, &wanted);
+    let looks = api.calls("/channel/messagesync").len();
+    assert!(looks < 12, "looks: {looks}");
     host.finish();
 }
 

@@ -317,3 +317,15 @@ fn a_push_of_what_was_fetched_is_owed_when_that_is_stored() {
     book.own(&id(), 11, at(0));
     assert_eq!(book.offer(pushed(), at(1), REORDER), Offered::Safe);
 }
+
+#[test]
+fn an_own_message_does_not_begin_a_channel_that_is_being_fetched() {
+    let mut book = Book::default();
+    assert!(book.fetch(&id()));
+    book.own(&id(), 6, at(0));
+    offer(&mut book, 7, 0);
+    assert!(!book.has_next());
+    book.start(&id(), 3);
+    book.fetched(&id(), vec![message(4), message(5)], true, at(1));
+    assert_eq!(out(&mut book), ["4", "5", "7"]);
+}

@@ -37,9 +37,6 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// Longest wait before an API that failed is asked again.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Messages fetched of a channel that nobody knew before.
-const NEW_CHANNEL_MAX: usize = 1_000;
-
 /// Known channels without a conversation whose history is looked at when catching up.
 const QUIET_MAX: usize = 1_000;
 
@@ -52,8 +49,12 @@ enum Job {
     Conversations,
     /// The history of a channel, upward.
     Channel { id: Arc<ChannelId>, from: u64 },
-    /// The history of a channel nobody knew, since a time.
-    New { id: Arc<ChannelId>, since_ms: i64 },
+    /// Where the history of a channel nobody knew begins that is later than a time. `last` is its newest number.
+    New {
+        id: Arc<ChannelId>,
+        since_ms: i64,
+        last: u64,
+    },
 }
 
 struct Task {
@@ -67,6 +68,8 @@ struct Task {
 enum Brought {
     Conversations(Vec<Conversation>),
     Page(Page),
+    /// The first number that is late enough.
+    First(u64),
 }
 
 struct Done {
@@ -274,18 +277,14 @@ impl<'a> Pulls<'a> {
                     }
                 }
             }
-            (Job::New { id, .. }, Brought::Page(page)) => {
+            (Job::New { id, .. }, Brought::First(from)) => {
                 let id = Arc::clone(id);
-                let first = page.records.first().map_or(0, |record| record.message_seq);
-                let is_cut = page.has_more;
-                self.page(&id, page, true);
-                if is_cut && first > 1 {
-                    self.wukongim
-                        .book()
-                        .tell_gap(&id, 1..=first - 1, GapReason::Overflow);
-                }
-                self.tell(&id);
-                self.end(&task);
+                self.wukongim.book().start(&id, from.saturating_sub(1));
+                self.waiting.push_front(Task {
+                    job: Job::Channel { id, from },
+                    attempt: 0,
+                    ..task
+                });
             }
             _ => self.end(&task),
         }
@@ -363,7 +362,8 @@ impl<'a> Pulls<'a> {
                 (Some(_), _) => {}
                 (None, Some(since_ms)) if is_since(row, since_ms) => {
                     if self.wukongim.book().fetch(&id) {
-                        self.push(Job::New { id, since_ms }, true);
+                        let last = row.last_msg_seq;
+                        self.push(Job::New { id, since_ms, last }, true);
                     }
                 }
                 // The very first start, or nothing new: the account begins here.
@@ -462,9 +462,9 @@ async fn ask(wukongim: &WukongIm, cx: &Context, me: &str, task: Task) -> Done {
         Job::Channel { id, from } => read(wukongim, cx, me, id, Seqs::From(*from), task.page)
             .await
             .map(Brought::Page),
-        Job::New { id, since_ms } => new_channel(wukongim, cx, me, id, *since_ms, task.page)
+        Job::New { id, since_ms, last } => first_since(wukongim, cx, me, id, *since_ms, *last)
             .await
-            .map(Brought::Page),
+            .map(Brought::First),
     };
     Done { task, result }
 }
@@ -495,42 +495,29 @@ pub async fn read(
     })
 }
 
-/// Downward until the time is reached.
-async fn new_channel(
+/// The first number of a channel that is not older than a time, by halving: a channel may have a long history.
+async fn first_since(
     wukongim: &WukongIm,
     cx: &Context,
     me: &str,
     id: &ChannelId,
     since_ms: i64,
-    limit: u32,
-) -> Result<Page, ApiError> {
-    let mut found: VecDeque<Record> = VecDeque::new();
-    let mut seqs = Seqs::Newest;
-    loop {
-        let page = read(wukongim, cx, me, id, seqs, limit).await?;
-        let is_early = |record: &Record| record.time_ms + CLOCK_SLACK_MS < since_ms;
-        let is_reached = page.records.iter().any(is_early);
-        let lowest = page.records.first().map(|record| record.message_seq);
-        for record in page
-            .records
-            .into_iter()
-            .rev()
-            .filter(|record| !is_early(record))
-        {
-            found.push_front(record);
-        }
-        let is_cut = found.len() >= NEW_CHANNEL_MAX;
-        match lowest.filter(|lowest| page.has_more && !is_reached && !is_cut && *lowest > 1) {
-            Some(lowest) => seqs = Seqs::Before(lowest),
-            None => {
-                return Ok(Page {
-                    records: found.into(),
-                    unreadable: 0,
-                    has_more: is_cut && !is_reached,
-                });
+    last: u64,
+) -> Result<u64, ApiError> {
+    // Most channels nobody knew are new: then the first look is the last.
+    let (mut low, mut high, mut look) = (1, last.saturating_add(1), 1);
+    while low < high {
+        let page = read(wukongim, cx, me, id, Seqs::From(look), 1).await?;
+        match page.records.first() {
+            Some(record) if record.time_ms + CLOCK_SLACK_MS < since_ms => {
+                low = record.message_seq.max(look).saturating_add(1);
             }
+            // Nothing stands between the number looked at and this one.
+            _ => high = look,
         }
+        look = low + (high.saturating_sub(low)) / 2;
     }
+    Ok(low)
 }
 
 /// A record of history as the account sees it.
