@@ -1,0 +1,3 @@
+//! Goofish.
+#![forbid(unsafe_code)]
+pub mod native;
