@@ -213,6 +213,11 @@ pub struct Refusal {
 }
 
 impl Answer {
+    /// The login is no longer valid, whatever was asked.
+    pub fn is_unauthorized(&self) -> bool {
+        is_unauthorized(self.code, self.reply.body["reason"].as_str())
+    }
+
     /// The reply, if the provider did what was asked: a refusal may also come with the code of success and a reason.
     pub fn outcome(self) -> Result<Reply, Refusal> {
         let said = |name: &str| match &self.reply.body[name] {
@@ -238,11 +243,7 @@ const FLOW_CONTROL: &str = "400600001";
 impl Refusal {
     /// The login is no longer valid, whatever was asked.
     pub fn is_unauthorized(&self) -> bool {
-        let lost_token = |reason: &str| {
-            let reason = reason.to_lowercase();
-            reason.contains("token") && reason.contains("not found")
-        };
-        self.code == Some(UNAUTHORIZED) || self.reason.as_deref().is_some_and(lost_token)
+        is_unauthorized(self.code, self.reason.as_deref())
     }
 
     pub fn is_flow_control(&self) -> bool {
@@ -287,6 +288,15 @@ impl Refusal {
             (reason, more) => reason.clone().or_else(|| more.clone()),
         }
     }
+}
+
+/// By its code, or by a body that says so.
+fn is_unauthorized(code: Option<i64>, reason: Option<&str>) -> bool {
+    let lost_token = |reason: &str| {
+        let reason = reason.to_lowercase();
+        reason.contains("token") && reason.contains("not found")
+    };
+    code == Some(UNAUTHORIZED) || reason.is_some_and(lost_token)
 }
 
 fn json(frame: &impl Serialize) -> String {

@@ -1,0 +1,392 @@
+//! The login: calls of mtop with the account's cookies, the token for the WebSocket, and what of both is kept.
+//!
+//! Cookies are taken from every answer and kept sealed with the account, together with the token and the device id that it is
+//! bound to; all of it belongs to the cookies that the operator gave, and other ones begin anew. A token is fetched once half
+//! of its time is over, or when the provider refuses it.
+//!
+//! Not here: the WebSocket (`session.rs`), and what a call means (`native/mtop.rs`).
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use im_bridge_sdk::model::ErrorCode;
+use im_bridge_sdk::model::ids::B32;
+use im_bridge_sdk::{Context, Fault, KvPut, Noise, Outcome, State, http};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cookies::{Jar, SIGNING};
+use crate::native::mtop::{self, Api, LOGIN_TOKEN, Refusal, Signed};
+use crate::session::Trouble;
+use crate::{Config, Goofish, locked};
+
+const DEVICE: &str = "session/device";
+const COOKIES: &str = "session/cookies";
+const TOKEN: &str = "session/token";
+
+const KEEP_WITHIN: Duration = Duration::from_secs(2);
+/// Longest answer of mtop; real ones have a few kilobytes.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The provider asks to slow down without saying how long.
+const LIMITED_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the account logs in with.
+#[derive(Default)]
+pub struct Login {
+    /// Read from the account's state.
+    is_loaded: bool,
+    jar: Jar,
+    device: String,
+    token: Option<Token>,
+}
+
+/// A token for the WebSocket.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Token {
+    /// The cookies and the device that it is bound to.
+    bound_to: String,
+    pub token: String,
+    obtained_ms: i64,
+    valid_ms: i64,
+}
+
+impl Token {
+    pub fn expires_ms(&self) -> i64 {
+        self.obtained_ms.saturating_add(self.valid_ms)
+    }
+
+    /// Half of its time is over at this moment.
+    pub fn renew_ms(&self) -> i64 {
+        self.obtained_ms.saturating_add(self.valid_ms / 2)
+    }
+}
+
+/// Cookies as they are kept.
+#[derive(Serialize, Deserialize)]
+struct KeptCookies {
+    /// Hash of those that the operator gave.
+    given: String,
+    cookies: String,
+}
+
+/// Why a call of mtop brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("mtop refused: {1}")]
+    Refused(Refusal, String),
+    #[error("mtop answered with HTTP status {0}")]
+    Status(u16),
+    #[error("mtop's answer is no JSON: a page of its gateway, perhaps")]
+    NoJson,
+    #[error("mtop's answer has no token")]
+    NoToken,
+    #[error(transparent)]
+    Http(#[from] http::Error),
+}
+
+impl Goofish {
+    /// Own user id as the cookies say.
+    pub fn cookie_user(&self) -> Option<String> {
+        let login = locked(&self.login);
+        let from = |jar: &Jar| jar.get("unb").map(str::to_owned);
+        from(&login.jar).or_else(|| from(&Jar::of(self.config.cookies.expose())))
+    }
+
+    pub fn cookie_header(&self) -> String {
+        locked(&self.login).jar.header()
+    }
+
+    pub fn device(&self) -> String {
+        locked(&self.login).device.clone()
+    }
+
+    /// The token that is there, whatever its age.
+    pub fn token(&self) -> Option<Token> {
+        locked(&self.login).token.clone()
+    }
+
+    /// A person brought more cookies, those of a solved challenge.
+    pub async fn add_cookies(&self, cx: &Context, header: &str) -> Result<(), Fault> {
+        load(self, cx).await?;
+        locked(&self.login).jar.merge(header);
+        keep_cookies(self, cx).await;
+        Ok(())
+    }
+
+    /// The next login begins with what the operator configured.
+    pub async fn begin_anew(&self, cx: &Context) -> Result<(), Fault> {
+        load(self, cx).await?;
+        {
+            let mut login = locked(&self.login);
+            login.jar = Jar::of(self.config.cookies.expose());
+            login.token = None;
+        }
+        keep_cookies(self, cx).await;
+        drop_token(self, cx).await;
+        Ok(())
+    }
+}
+
+/// A token that holds: the kept one, or a new one.
+pub async fn ensure(goofish: &Goofish, cx: &Context) -> Result<Token, Trouble> {
+    load(goofish, cx).await.map_err(Trouble::Stop)?;
+    let kept = goofish
+        .token()
+        .filter(|token| cx.now_ms() < token.renew_ms());
+    match kept {
+        Some(token) => Ok(token),
+        None => fetch(goofish, cx).await.map_err(|error| trouble(&error)),
+    }
+}
+
+/// The provider refused the token.
+pub async fn drop_token(goofish: &Goofish, cx: &Context) {
+    locked(&goofish.login).token = None;
+    let deleted = cx.timeout(KEEP_WITHIN, cx.kv().delete(TOKEN)).await;
+    told(
+        deleted.map(|deleted| deleted.err()),
+        "the token was not forgotten",
+    );
+}
+
+/// A new token.
+pub async fn fetch(goofish: &Goofish, cx: &Context) -> Result<Token, CallError> {
+    let device = goofish.device();
+    let data = mtop::login_data(&goofish.config.app_key, &device);
+    let answer = call(goofish, cx, LOGIN_TOKEN, "token", Noise::Session, &data).await?;
+    let read = mtop::Token::read(&answer).ok_or(CallError::NoToken)?;
+    let token = Token {
+        bound_to: bound_to(&goofish.config, &device),
+        token: read.token,
+        obtained_ms: cx.now_ms(),
+        valid_ms: read.valid_ms,
+    };
+    locked(&goofish.login).token = Some(token.clone());
+    keep(cx, TOKEN, &token, "the token was not kept").await;
+    Ok(token)
+}
+
+/// A call with the account's cookies. A signing token that is missing or over comes with its refusal and is used at once;
+/// a bad signature is tried again once, from no signing token at all.
+pub async fn call(
+    goofish: &Goofish,
+    cx: &Context,
+    api: Api,
+    operation: &'static str,
+    noise: Noise,
+    data: &str,
+) -> Result<Value, CallError> {
+    let (mut may_sign, mut may_begin_anew) = (true, true);
+    loop {
+        let error = match once(goofish, cx, api, operation, noise, data).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        match error {
+            CallError::Refused(Refusal::SigningToken, _) if may_sign => may_sign = false,
+            CallError::Refused(Refusal::IllegalAccess, _) if may_begin_anew => {
+                locked(&goofish.login).jar.forget_signing();
+                (may_sign, may_begin_anew) = (true, false);
+            }
+            error => return Err(error),
+        }
+    }
+}
+
+async fn once(
+    goofish: &Goofish,
+    cx: &Context,
+    api: Api,
+    operation: &'static str,
+    noise: Noise,
+    data: &str,
+) -> Result<Value, CallError> {
+    let config = &goofish.config;
+    let (cookies, signing) = {
+        let jar = &locked(&goofish.login).jar;
+        (
+            jar.header(),
+            jar.get(SIGNING).unwrap_or_default().to_owned(),
+        )
+    };
+    let signed = Signed::new(&signing, cx.now_ms(), data);
+    let url = format!("{}{}", config.mtop_url.trim_end_matches('/'), api.path());
+    let answer = cx
+        .http()
+        .post(operation, noise, &url)
+        .template(api.path())
+        .query(api.query(&signed))
+        .header("accept", "application/json, text/plain, */*")
+        .header("origin", "https://www.goofish.com")
+        .header("referer", "https://www.goofish.com/")
+        .header("user-agent", &config.user_agent)
+        .header("cookie", &cookies)
+        .form([("data", data)])
+        .timeout(config.mtop_timeout())
+        .body_max(ANSWER_BYTES_MAX)
+        .send()
+        .await?;
+    let is_changed = {
+        let jar = &mut locked(&goofish.login).jar;
+        let take = |changed, set_cookie: &str| jar.take(set_cookie) | changed;
+        answer.headers("set-cookie").fold(false, take)
+    };
+    if is_changed {
+        keep_cookies(goofish, cx).await;
+    }
+    if !answer.is_success() {
+        return Err(CallError::Status(answer.status()));
+    }
+    let tree: Value = answer.json().map_err(|_| CallError::NoJson)?;
+    mtop::outcome(tree).map_err(|(refusal, said)| CallError::Refused(refusal, said))
+}
+
+/// What a failed login means for the session.
+pub fn trouble(error: &CallError) -> Trouble {
+    let stop = |state: State| Trouble::Stop(Fault::stopped(state, error));
+    match error {
+        CallError::Refused(Refusal::Challenge(url), _) => {
+            stop(State::challenge_required("captcha", url.as_deref(), None))
+        }
+        CallError::Refused(Refusal::SessionExpired, _) => stop(State::bad_credentials()),
+        CallError::Refused(Refusal::IllegalAccess, _) => Trouble::Stop(Fault::permanent(
+            "illegal_access",
+            format_args!("{error}, twice; compare cookies and clock"),
+        )),
+        CallError::Refused(Refusal::NoSuchApi, _) => Trouble::Stop(Fault::permanent(
+            "no_such_api",
+            format_args!("{error}; is mtop_url the provider's?"),
+        )),
+        CallError::Refused(Refusal::RateLimited, _) => {
+            Trouble::lost("rate_limited", error).not_before(LIMITED_PAUSE)
+        }
+        CallError::Refused(Refusal::SigningToken, _) => Trouble::lost("token_expired", error),
+        CallError::Http(_) => Trouble::lost("network", error),
+        _ => Trouble::lost("provider_unavailable", error),
+    }
+}
+
+/// What it means for a command that needs it.
+pub fn outcome(error: &CallError) -> Outcome {
+    let code = match error {
+        CallError::Refused(Refusal::Challenge(_), _) => ErrorCode::ChallengeRequired,
+        CallError::Refused(Refusal::SessionExpired, _) => ErrorCode::BadCredentials,
+        CallError::Refused(Refusal::SigningToken, _) => ErrorCode::TokenExpired,
+        CallError::Refused(Refusal::RateLimited, _) => ErrorCode::RateLimited,
+        CallError::Refused(Refusal::Trouble, _) | CallError::Status(_) | CallError::NoJson => {
+            ErrorCode::ProviderUnavailable
+        }
+        CallError::Refused(..) | CallError::NoToken => ErrorCode::ProviderError,
+        CallError::Http(_) => ErrorCode::Network,
+    };
+    match error {
+        CallError::Refused(Refusal::Challenge(Some(url)), said) => Outcome::error(code, error)
+            .native(None, Some(said), None)
+            .hint(format!("solve {url}, then answer_challenge")),
+        CallError::Refused(_, said) => {
+            Outcome::error(code, "mtop refused").native(None, Some(said), None)
+        }
+        _ => Outcome::error(code, error),
+    }
+}
+
+/// Reads what is kept, once. Without a device id that outlives this process a token would be bound to nothing, so the
+/// account waits until its state can be reached.
+async fn load(goofish: &Goofish, cx: &Context) -> Result<(), Fault> {
+    if locked(&goofish.login).is_loaded {
+        return Ok(());
+    }
+    let config = &goofish.config;
+    let device = match &config.device_id {
+        Some(device) => device.clone(),
+        None => device(goofish, cx).await?,
+    };
+    let given = given(config);
+    let kept = cx.kv().get::<KeptCookies>(COOKIES).await.ok().flatten();
+    let kept = kept.filter(|kept| kept.value.given == given);
+    let token = cx.kv().get::<Token>(TOKEN).await.ok().flatten();
+    let token = token
+        .map(|entry| entry.value)
+        .filter(|token| token.bound_to == bound_to(config, &device));
+    let cookies = kept.map(|kept| kept.value.cookies);
+    *locked(&goofish.login) = Login {
+        is_loaded: true,
+        jar: Jar::of(cookies.as_deref().unwrap_or(config.cookies.expose())),
+        device,
+        token,
+    };
+    Ok(())
+}
+
+async fn device(goofish: &Goofish, cx: &Context) -> Result<String, Fault> {
+    let kv = cx.kv();
+    if let Some(kept) = kv.get::<String>(DEVICE).await? {
+        return Ok(kept.value);
+    }
+    let hex = |digits: usize| -> String {
+        (0..digits)
+            .map(|_| fastrand::digit(16).to_ascii_uppercase())
+            .collect()
+    };
+    let whose = goofish
+        .cookie_user()
+        .unwrap_or_else(|| cx.now_ms().to_string());
+    let made = format!(
+        "{}-{}-4{}-8{}-{}-{whose}",
+        hex(8),
+        hex(4),
+        hex(3),
+        hex(3),
+        hex(12)
+    );
+    // Whoever was faster has made the one that counts.
+    let first = KvPut {
+        revision: Some(0),
+        ..KvPut::default()
+    };
+    match kv.put_with(DEVICE, &made, first).await {
+        Ok(_) => Ok(made),
+        Err(im_bridge_sdk::KvError::Conflict) => Ok(kv
+            .get::<String>(DEVICE)
+            .await?
+            .map_or(made, |kept| kept.value)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn keep_cookies(goofish: &Goofish, cx: &Context) {
+    let kept = KeptCookies {
+        given: given(&goofish.config),
+        cookies: goofish.cookie_header(),
+    };
+    keep(cx, COOKIES, &kept, "the cookies were not kept").await;
+}
+
+/// What cannot be kept is fetched again after a restart.
+async fn keep(cx: &Context, key: &str, value: &impl Serialize, otherwise: &'static str) {
+    let sealed = KvPut {
+        is_secret: true,
+        ..KvPut::default()
+    };
+    let kept = cx
+        .timeout(KEEP_WITHIN, cx.kv().put_with(key, value, sealed))
+        .await;
+    told(kept.map(|kept| kept.err()), otherwise);
+}
+
+fn told(failed: Option<Option<impl Display>>, otherwise: &'static str) {
+    match failed {
+        Some(None) => {}
+        Some(Some(error)) => tracing::warn!(%error, "{otherwise}"),
+        None => tracing::warn!(error = "the account's state takes too long", "{otherwise}"),
+    }
+}
+
+/// Tells other cookies of the operator from these.
+fn given(config: &Config) -> String {
+    B32::of(config.cookies.expose().trim().as_bytes()).to_string()
+}
+
+fn bound_to(config: &Config, device: &str) -> String {
+    B32::of(format!("{}\n{}\n{device}", given(config), config.app_key).as_bytes()).to_string()
+}
