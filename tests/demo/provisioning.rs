@@ -1,6 +1,7 @@
 //! The ways to a NATS server, as the command line shows them. Fetching for real, and who comes first, are unit tests.
 
 use super::home::{Home, Ran, server};
+use im_bridge_test_harness::skip;
 use std::fs;
 use std::path::Path;
 
@@ -146,10 +147,8 @@ fn colour_is_for_terminals_that_want_it() {
             .map(|ran| String::from_utf8_lossy(&ran.stdout).contains('\u{1b}'))
     };
     let Some(on_a_terminal) = coloured("env -u NO_COLOR") else {
-        use std::io::Write;
-        let line = "SKIP colour: no `script` to make a terminal with; install bsdutils\n";
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-        return;
+        let reason = "no `script` to make a terminal with; install bsdutils";
+        return skip(&["colour"], reason);
     };
     assert!(on_a_terminal);
     assert_eq!(coloured("NO_COLOR=1"), Some(false));

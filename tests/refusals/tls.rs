@@ -1,8 +1,8 @@
 //! TLS: own authorities, own certificates, the handshake before the greeting.
 
 use super::{Folder, files, refused, welcomed};
+use im_bridge_test_harness::skip;
 use serde_json::json;
-use std::io::Write as _;
 use std::process::Command;
 
 /// Two authorities, and a server and a client certificate of the first one. None: there is no openssl to make them.
@@ -35,9 +35,7 @@ fn certificates() -> Option<Folder> {
         match made {
             Ok(made) => assert!(made.status.success(), "openssl {command}: {made:?}"),
             Err(error) => {
-                // On the handle itself, because the test runner hides what is printed.
-                let line = format!("SKIP tls: openssl cannot be run: {error}\n");
-                let _ = std::io::stderr().write_all(line.as_bytes());
+                skip(&["tls"], &format!("openssl cannot be run: {error}"));
                 return None;
             }
         }

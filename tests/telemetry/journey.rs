@@ -1,10 +1,9 @@
 //! One message's way: in from the provider, through a service in another language, and out to the provider again.
 
 use crate::world::{World, only};
-use im_bridge_test_harness::WITHIN;
+use im_bridge_test_harness::{WITHIN, skip};
 use serde_json::{Value, json};
-use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -42,20 +41,6 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(said.lines().last().unwrap_or("it fails").to_owned())
-}
-
-/// Loudly, on the handle itself, because the test runner hides what is printed.
-fn skip(reason: &str) {
-    let line = format!("SKIP python: one_trace_from_message_to_reply: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    let skips = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/skips.txt");
-    let kept = OpenOptions::new().create(true).append(true).open(skips);
-    let _ = kept.and_then(|mut file| file.write_all(line.as_bytes()));
-    let required = std::env::var("IM_BRIDGE_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|name| name == "python"),
-        "{reason}"
-    );
 }
 
 /// The service as a process; it ends with this value.
@@ -104,7 +89,12 @@ impl Service {
 async fn one_trace_from_message_to_reply() {
     let python = match python() {
         Ok(python) => python,
-        Err(reason) => return skip(&reason),
+        Err(reason) => {
+            return skip(
+                &["python"],
+                &format!("one_trace_from_message_to_reply: {reason}"),
+            );
+        }
     };
     let account = json!({ "bridge": { "native_calls": { "sim.*": true } } });
     let mut world = World::new(json!({ "sim": { "demo": account } }), |_| {}).await;

@@ -4,10 +4,10 @@
 use crate::tree::{File, files, none, root};
 use im_bridge::telemetry::labels::LABELS;
 use im_bridge::telemetry::metrics::{Metric, Type};
+use im_bridge_test_harness::skip;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::{OpenOptions, read_to_string};
-use std::io::Write as _;
+use std::fs::read_to_string;
 use std::process::Command;
 
 const ALERTS: &str = "deploy/helm/im-bridge/files/alerts.yaml";
@@ -161,22 +161,6 @@ fn reference() -> String {
     out
 }
 
-/// Loudly, on the handle itself, because the test runner hides what is printed.
-fn skip(reason: &str) {
-    let line = format!("SKIP promtool: every_alert_fires: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    let kept = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(root().join("target/skips.txt"));
-    let _ = kept.and_then(|mut file| file.write_all(line.as_bytes()));
-    let required = std::env::var("IM_BRIDGE_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|name| name == "promtool"),
-        "{reason}"
-    );
-}
-
 #[test]
 fn every_alert_fires() {
     let program = std::env::var_os("IM_BRIDGE_PROMTOOL").unwrap_or_else(|| "promtool".into());
@@ -188,9 +172,10 @@ fn every_alert_fires() {
         Ok(output) => output,
         Err(error) => {
             let program = program.to_string_lossy();
-            return skip(&format!(
-                "{program}: {error}; install Prometheus, or name its promtool in IM_BRIDGE_PROMTOOL"
-            ));
+            let reason = format!(
+                "every_alert_fires: {program}: {error}; install Prometheus, or name its promtool in IM_BRIDGE_PROMTOOL"
+            );
+            return skip(&["promtool"], &reason);
         }
     };
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -139,10 +139,7 @@ impl Redactor {
             let mut without = String::with_capacity(text.len());
             let mut at = 0;
             for (start, end) in spans {
-                let start = (0..=start)
-                    .rev()
-                    .find(|at| text.is_char_boundary(*at))
-                    .unwrap_or(0);
+                let start = text.floor_char_boundary(start);
                 if start >= at {
                     without.push_str(&text[at..start]);
                     without.push_str(REDACTED);
@@ -184,9 +181,7 @@ impl Parts {
 
 /// Where the word that goes on at `from` ends.
 fn word_end(text: &str, from: usize) -> usize {
-    let from = (from..=text.len())
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(text.len());
+    let from = text.ceil_char_boundary(from);
     let rest = &text[from..];
     from + rest.find(ends_a_word).unwrap_or(rest.len())
 }

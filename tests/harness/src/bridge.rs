@@ -1,6 +1,7 @@
 //! The bridge as a process of its own, with its configuration, plugins and probes.
 
-use rustix::process::{Pid, Signal, kill_process};
+use crate::process::signal_child;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -406,12 +407,6 @@ impl Bridge {
         line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
             .expect("the kernel tells it")
     }
-}
-
-pub(crate) fn signal_child(child: &Child, signal: Signal) {
-    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // Our own child, not yet waited for: its id is nobody else's.
-    let _ = kill_process(id.expect("a child has an id"), signal);
 }
 
 impl Drop for Bridge {

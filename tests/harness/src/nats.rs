@@ -1,12 +1,12 @@
 //! NATS servers as processes: one, or three as a cluster.
 
+use crate::process::signal_id;
+use crate::skip::{is_required, tell};
 use im_bridge::cli::demo::nats_server::{
     Found, Launch, Server, Sources, StartError, find, lasting_port,
 };
-use rustix::process::{Pid, Signal, kill_process};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use rustix::process::Signal;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -114,9 +114,7 @@ impl Nats {
 
     fn signal(&self, signal: Signal) {
         let Some(server) = &self.server else { return };
-        let id = i32::try_from(server.id()).ok().and_then(Pid::from_raw);
-        // Our own child, not yet waited for: its id is nobody else's.
-        kill_process(id.expect("a child has an id"), signal).expect("it is running");
+        signal_id(server.id(), signal);
     }
 }
 
@@ -211,16 +209,10 @@ fn program() -> PathBuf {
 }
 
 /// Every test that asks for a server is one of a target whose tests all do: without one there is nothing to test, and the
-/// target ends here. Loudly, on the handle itself, because the test runner hides what is printed; and as a failure where
-/// the server is required.
+/// target ends here, as a failure where the server is required.
 fn skip(reason: &str, remedy: &str) -> ! {
     let reason = reason.lines().next().unwrap_or_default();
     let remedy = remedy.lines().next().unwrap_or_default();
-    let line = format!("SKIP nats: {reason}; {remedy}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    let skips = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/skips.txt");
-    let kept = OpenOptions::new().create(true).append(true).open(skips);
-    let _ = kept.and_then(|mut file| file.write_all(line.as_bytes()));
-    let required = std::env::var("IM_BRIDGE_REQUIRE").unwrap_or_default();
-    std::process::exit(i32::from(required.split(',').any(|name| name == "nats")))
+    tell("nats", &format!("{reason}; {remedy}"));
+    std::process::exit(i32::from(is_required(&["nats"])))
 }

@@ -1,6 +1,7 @@
-//! The sim adapter's provider as a process of its own, and whoever plays it.
+//! Providers as processes of their own, and whoever plays them: a director for the sim adapter's, a control for each other.
 
-use crate::bridge::signal_child;
+use crate::Control;
+use crate::process::signal_child;
 use futures_util::{SinkExt, StreamExt};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -17,27 +18,34 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// Entries of the record at a time: as many as the provider gives.
 const PAGE: usize = 10_000;
+/// The sim adapter's provider, on a free port.
+const SIM: [&str; 3] = ["sim", "--ws", "127.0.0.1:0"];
 
 /// A provider in a process of its own, which outlives bridges. It ends with this value.
 pub struct Simulator {
     child: Child,
-    url: String,
+    /// What it printed: where each of its protocols listens.
+    told: Value,
 }
 
 impl Simulator {
     /// The sim adapter's provider, built if it has to be.
     pub fn start() -> Self {
-        Self::started(&mut program())
+        Self::started(program().args(SIM))
+    }
+
+    /// Any provider's, by its subcommand: `Simulator::of("goofish", &["--http", "127.0.0.1:0", "--ws", "127.0.0.1:0"])`.
+    pub fn of(provider: &str, arguments: &[&str]) -> Self {
+        Self::started(program().arg(provider).args(arguments))
     }
 
     /// The same from this file.
     pub fn start_program(program: &Path) -> Self {
-        Self::started(&mut Command::new(program))
+        Self::started(Command::new(program).args(SIM))
     }
 
     fn started(command: &mut Command) -> Self {
         let mut child = command
-            .args(["sim", "--ws", "127.0.0.1:0"])
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -46,16 +54,23 @@ impl Simulator {
         let mut line = String::new();
         let told = BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line);
         told.expect("it says where it listens");
-        let told: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-        let url = told["ws"]
-            .as_str()
-            .expect("it says where it listens")
-            .to_owned();
-        Self { child, url }
+        let told = serde_json::from_str(&line).expect("it says where it listens, in JSON");
+        Self { child, told }
     }
 
     pub fn url(&self) -> &str {
-        &self.url
+        self.address("ws")
+    }
+
+    /// Where it listens for this: `http`, `ws`, ... as it printed them.
+    pub fn address(&self, of: &str) -> &str {
+        let address = self.told[of].as_str();
+        address.unwrap_or_else(|| panic!("no address for {of} in {}", self.told))
+    }
+
+    /// Steers a simulator that serves `/_sim/` on its HTTP address.
+    pub fn control(&self) -> Control {
+        Control::new(self.address("http"))
     }
 
     /// SIGSTOP: its connections stay open, it is told things and answers nothing.

@@ -6,6 +6,7 @@
 //!
 //! Not here: what a provider does. Each has a module of its own, written from its protocol page.
 
+mod goofish;
 mod sim;
 
 use std::net::SocketAddr;
@@ -21,6 +22,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Provider {
+    /// Goofish (Xianyu web IM): mtop over HTTP, LWP over WebSocket; steered by /_sim/ on the HTTP address
+    Goofish {
+        /// Where mtop and /_sim/ listen; port 0 takes a free one
+        #[arg(long, value_name = "ADDRESS")]
+        http: SocketAddr,
+        /// Where the WebSocket listens; port 0 takes a free one
+        #[arg(long, value_name = "ADDRESS")]
+        ws: SocketAddr,
+    },
     /// The provider of the sim adapter: any number of worlds, made by whoever says hello
     Sim {
         /// Where to listen; port 0 takes a free one
@@ -54,6 +64,18 @@ fn main() -> std::process::ExitCode {
 
 async fn serve(provider: Provider) -> std::io::Result<()> {
     match provider {
+        Provider::Goofish { http, ws } => {
+            let http = tokio::net::TcpListener::bind(http).await?;
+            let ws = tokio::net::TcpListener::bind(ws).await?;
+            println!(
+                "{}",
+                serde_json::json!({
+                    "http": format!("http://{}", http.local_addr()?),
+                    "ws": format!("ws://{}", ws.local_addr()?),
+                })
+            );
+            goofish::serve(http, ws).await
+        }
         Provider::Sim { ws } => {
             let listener = tokio::net::TcpListener::bind(ws).await?;
             println!(

@@ -56,11 +56,7 @@ impl Fields {
 /// At most so long, and it shows where.
 fn cut(mut text: String) -> String {
     if text.len() > VALUE_BYTES_MAX {
-        let end = (0..=VALUE_BYTES_MAX)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(VALUE_BYTES_MAX));
         text.push('…');
     }
     text

@@ -14,6 +14,7 @@ use self::repeats::{Fate, Repeats, Summary};
 use self::ring::Ring;
 use super::otlp::logs as otlp;
 use super::{Exposition, Metric, Source};
+use crate::bus::clock::unix_ms;
 use crate::config::types::{LogFormat, LogLevel, Logs};
 use im_bridge_sdk::model::Time;
 use std::collections::BTreeMap;
@@ -230,7 +231,7 @@ impl Sink {
 
     fn write(&self, level: Level, target: &str, mut fields: Fields) {
         line::clean(&mut fields);
-        let now = now();
+        let now = Time::from_ms(unix_ms());
         let line = line::render(now, level, target, &fields, self.is_json);
         self.ring.push(line, level == Level::ERROR);
         if let Some(records) = self.records.get().filter(|_| otlp::is_sent(target)) {
@@ -277,13 +278,6 @@ fn tracing_level(level: LogLevel) -> Level {
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     }
-}
-
-fn now() -> Time {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Time::from_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Source for Sink {

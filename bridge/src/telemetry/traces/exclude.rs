@@ -128,11 +128,7 @@ fn normalised(url: &str) -> Cow<'_, str> {
 
 /// At most so many bytes, whole characters.
 pub fn cut(text: &str, bytes_max: usize) -> &str {
-    if text.len() <= bytes_max {
-        return text;
-    }
-    let end = (0..=bytes_max).rev().find(|at| text.is_char_boundary(*at));
-    &text[..end.unwrap_or(0)]
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 #[cfg(test)]
