@@ -224,13 +224,14 @@ impl Answer {
             Value::Number(number) => Some(number.to_string()),
             value => text(value).map(str::to_owned),
         };
-        let reason = said("reason");
-        if self.code == Some(OK) && reason.is_none() {
+        let (reason, body_code) = (said("reason"), said("code"));
+        let is_slowed = body_code.as_deref() == Some(FLOW_CONTROL);
+        if self.code == Some(OK) && reason.is_none() && !is_slowed {
             return Ok(self.reply);
         }
         Err(Refusal {
             code: self.code,
-            body_code: said("code"),
+            body_code,
             reason,
             more: said("moreInfo").or_else(|| said("developerMessage")),
         })
@@ -359,6 +360,8 @@ mod tests {
             r#"{"code":200,"headers":{"mid":"1"},"body":{"reason":"x","code":"400600001"}}"#,
         );
         assert!(flow.is_flow_control() && flow.is_certain());
+        let flow = refused(r#"{"code":200,"headers":{"mid":"1"},"body":{"code":400600001}}"#);
+        assert!(flow.is_flow_control());
         let content = refused(
             r#"{"code":200,"headers":{"mid":"1"},"body":{"reason":"x","moreInfo":"CSI_FORBID||x"}}"#,
         );

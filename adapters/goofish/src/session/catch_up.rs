@@ -103,7 +103,10 @@ pub async fn begin(goofish: &Goofish, cx: &Context) -> Result<bool, SyncError> {
 /// Fetches and emits.
 pub async fn sync(goofish: &Goofish, cx: &Context, wanted: &Wanted) -> Result<Synced, SyncError> {
     let (until_ms, me) = (goofish.provider_ms(cx), goofish.me());
-    let (cursor_ms, since_ms) = (goofish.progress().at_ms(), goofish.progress().since_ms());
+    let (cursor_ms, since_ms) = {
+        let progress = goofish.progress();
+        (progress.at_ms(), progress.since_ms())
+    };
     let since_ms = wanted.since_ms.unwrap_or(since_ms);
     let mut synced = Synced::default();
     let conversations = match &wanted.conversation {

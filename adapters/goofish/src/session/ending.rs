@@ -97,13 +97,14 @@ impl From<im_bridge_sdk::websocket::Error> for Trouble {
 impl From<AskError> for Trouble {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::Refused(refusal) if refusal.is_unauthorized() => Self::Unauthorized,
+            // Comes with the code of a refused token, and a new one would not help.
             AskError::Refused(refusal) if refusal.is_connection_limit() => {
                 let text = refusal.native_text().unwrap_or_default();
                 let text =
                     format!("{text}; end the account's other sessions, then account.reconnect");
                 Self::Stop(Fault::stopped(State::conflicted(), text))
             }
+            AskError::Refused(refusal) if refusal.is_unauthorized() => Self::Unauthorized,
             AskError::Refused(refusal) if refusal.is_flow_control() => {
                 Self::lost("rate_limited", AskError::Refused(refusal))
             }
