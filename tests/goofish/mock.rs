@@ -184,3 +184,9 @@ pub fn wait_times(host: &MockHost, state: State, times: usize) {
         if seen >= times { Ok(()) } else { Err(format!("{states:?}")) }
     });
 }
+
+/// Waits for so many heartbeats from now on.
+pub fn wait_beats(host: &MockHost, beats: usize) {
+    let before = host.recording().ops_named("heartbeat").len();
+    host.wait_ops("heartbeat", before + beats, SOON);
+}

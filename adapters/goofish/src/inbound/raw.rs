@@ -20,7 +20,8 @@ pub fn frame(me: &str, direction: RawDirection, text: &str) -> Event {
             json!({ "bytes": text.len() }),
         );
     };
-    if let Some(items) = frame["body"]["syncPushPackage"]["data"].as_array_mut() {
+    let items = frame.pointer_mut("/body/syncPushPackage/data");
+    if let Some(items) = items.and_then(Value::as_array_mut) {
         items.iter_mut().for_each(decode);
     }
     let native_type = frame["lwp"].as_str().unwrap_or("answer").to_owned();

@@ -159,7 +159,11 @@ pub fn read(text: &str) -> Result<Down, serde_json::Error> {
             .unwrap_or_default()
     };
     if let Some(lwp) = wire.lwp.filter(|lwp| lwp.starts_with("/s/")) {
-        return Ok(Down::Push(push(lwp.into_owned(), headers, tree(wire.body))));
+        return Ok(Down::Push(push(
+            lwp.into_owned(),
+            headers,
+            &tree(wire.body),
+        )));
     }
     let headers = tree(wire.headers);
     let (Some(code), Some(mid)) = (wire.code, headers["mid"].as_str()) else {
@@ -176,8 +180,8 @@ pub fn read(text: &str) -> Result<Down, serde_json::Error> {
     }))
 }
 
-fn push(lwp: String, headers: &str, mut body: Value) -> Push {
-    let package = body["syncPushPackage"].take();
+fn push(lwp: String, headers: &str, body: &Value) -> Push {
+    let package = &body["syncPushPackage"];
     let data = match &package["data"] {
         Value::Array(all) => all.as_slice(),
         _ => &[],
@@ -188,7 +192,7 @@ fn push(lwp: String, headers: &str, mut body: Value) -> Push {
         items: data.iter().take(ITEMS_MAX).map(RawItem::of).collect(),
         max_pts: number(&package["maxPts"]).unwrap_or(0),
         extra_type: number(&body["syncExtraType"]["type"]),
-        is_malformed: !package.is_object() || !matches!(package["data"], Value::Array(_)),
+        is_malformed: !matches!(package["data"], Value::Array(_)),
     }
 }
 
@@ -346,6 +350,20 @@ mod tests {
     #[test]
     fn an_answer_may_have_a_path_and_a_frame_may_be_neither() {
         assert!(answer(r#"{"lwp":"/reg","code":200,"headers":{"mid":"1"}}"#).is_ok());
+        for body in [
+            "[]",
+            "7",
+            "\"x\"",
+            "null",
+            r#"{"syncPushPackage":[]}"#,
+            r#"{"syncPushPackage":{"data":{}}}"#,
+        ] {
+            let text = format!(r#"{{"lwp":"/s/sync","headers":[],"body":{body}}}"#);
+            assert!(
+                matches!(read(&text).unwrap(), Down::Push(push) if push.is_malformed),
+                "{body}"
+            );
+        }
         for text in [r#"{"code":200}"#, r#"{"headers":{"mid":"1"}}"#, "{}"] {
             assert!(matches!(read(text).unwrap(), Down::Other), "{text}");
         }

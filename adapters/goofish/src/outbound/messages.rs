@@ -18,48 +18,82 @@ const PAGE: u32 = 50;
 
 /// Messages of a conversation from the newest down, or on from a place; in the order in which they were written.
 ///
-/// A cursor names the direction and the place: an order key upwards, the provider's own cursor downwards.
+/// A cursor names the direction and the order key of the place. The provider's own cursors are times, and several messages
+/// may have the same.
 pub async fn list(goofish: &Goofish, cx: &Context, command: &Command) -> Done {
     let asked: params::MessageList = command.params()?;
     let limit = asked.limit.unwrap_or(params::PAGE_DEFAULT);
     let bad = |text: &str, name: &str| {
         Outcome::error(ErrorCode::BadParam, text).path(format!("/params/{name}"))
     };
-    let is_key = |key: &String| order_ms(key).is_some();
     for (name, key) in [("after", &asked.after), ("before", &asked.before)] {
-        if key.as_ref().is_some_and(|key| !is_key(key)) {
+        if key.as_ref().is_some_and(|key| order_ms(key).is_none()) {
             return Err(bad("no order key of this channel", name));
         }
     }
-    let (mut after, mut from) = (asked.after.clone(), FIRST_CURSOR);
-    // A cursor of the provider is a time; whether it includes that very time is not known, so it is asked a bit further.
-    if let Some(before_ms) = asked.before.as_deref().and_then(order_ms) {
-        from = before_ms.saturating_add(1);
-    }
+    let (mut after, mut before) = (asked.after, asked.before);
     if let Some(cursor) = &asked.cursor {
-        match cursor.split_once(':') {
-            Some(("after", key)) if order_ms(key).is_some() => after = Some(key.to_owned()),
-            Some(("before", place)) => {
-                from = place
-                    .parse()
-                    .map_err(|_| bad("no cursor of this list", "cursor"))?;
-            }
+        match cursor
+            .split_once(':')
+            .filter(|(_, key)| order_ms(key).is_some())
+        {
+            Some(("after", key)) => after = Some(key.to_owned()),
+            Some(("before", key)) => before = Some(key.to_owned()),
             _ => return Err(bad("no cursor of this list", "cursor")),
         }
     }
+    let channel = &asked.channel_id;
     match after {
-        Some(after) => upwards(goofish, cx, command, &asked.channel_id, &after, limit).await,
-        None => {
-            let page = page(goofish, cx, command, &asked.channel_id, from, limit).await?;
-            let next_cursor = page.next.map(|next| format!("before:{next}"));
-            let is_before = |message: &Message| match &asked.before {
-                Some(before) => order_key(message).is_none_or(|key| key < *before),
-                None => true,
-            };
-            let all = page.all.into_iter().filter(is_before).rev().collect();
-            Ok(listed(goofish, all, next_cursor))
+        Some(after) => upwards(goofish, cx, command, channel, &after, limit).await,
+        None => downwards(goofish, cx, command, channel, before.as_deref(), limit).await,
+    }
+}
+
+/// From a place, or the newest, down.
+async fn downwards(
+    goofish: &Goofish,
+    cx: &Context,
+    command: &Command,
+    conversation: &str,
+    before: Option<&str>,
+    limit: u32,
+) -> Done {
+    // Asked for with the place's own time, of which there may be more; what does not lie before the place is left out.
+    let mut cursor = before
+        .and_then(order_ms)
+        .map_or(FIRST_CURSOR, |at_ms| at_ms.saturating_add(1));
+    let limit_count = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut all = Vec::new();
+    let mut has_more = false;
+    for _ in 0..PAGES_MAX {
+        let page = page(goofish, cx, command, conversation, cursor, limit).await?;
+        let precedes = |message: &Message| match before {
+            Some(before) => order_key(message).is_some_and(|key| *key < *before),
+            None => true,
+        };
+        all.extend(page.all.into_iter().filter(precedes));
+        let next = page.next.filter(|next| *next < cursor);
+        has_more = next.is_some();
+        match next {
+            Some(next) if all.len() < limit_count => cursor = next,
+            _ => break,
         }
     }
+    in_order(&mut all);
+    let surplus = all.len().saturating_sub(limit_count);
+    all.drain(..surplus);
+    let oldest = all.first().filter(|_| has_more || surplus > 0);
+    let next_cursor = oldest
+        .and_then(order_key)
+        .map(|key| format!("before:{key}"));
+    Ok(listed(goofish, all, next_cursor))
+}
+
+/// By order key; what pages have in common once.
+fn in_order(all: &mut Vec<Message>) {
+    all.reverse();
+    all.sort_by_key(order_key);
+    all.dedup_by(|a, b| a.id == b.id);
 }
 
 /// The provider goes down only: from the newest to the place, of which the oldest are the page.
@@ -90,16 +124,12 @@ async fn upwards(
             None => break,
         }
     }
-    all.reverse();
-    all.dedup_by(|a, b| a.id == b.id);
+    in_order(&mut all);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = all.len() > limit;
     all.truncate(limit);
-    let next_cursor = all
-        .last()
-        .filter(|_| has_more)
-        .and_then(order_key)
-        .map(|key| format!("after:{key}"));
+    let newest = all.last().filter(|_| has_more);
+    let next_cursor = newest.and_then(order_key).map(|key| format!("after:{key}"));
     Ok(listed(goofish, all, next_cursor))
 }
 
