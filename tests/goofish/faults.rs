@@ -1,6 +1,9 @@
 //! What goes wrong on the way: cuts at every moment, silence, frames that are none.
 
-use crate::mock::{CHAT, ME, PEER, SOON, World, online, run, send, texts, until, wait_beats, wait_kind, wait_texts, wait_times};
+use crate::mock::{
+    CHAT, ME, PEER, SOON, World, online, run, send, texts, until, wait_beats, wait_kind,
+    wait_texts, wait_times,
+};
 use im_bridge_sdk::test::{Command, KvStore, MockHost, State, Status};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -8,12 +11,21 @@ use std::time::Duration;
 const SEND: &str = "/r/MessageSend/sendByReceiverScope";
 
 fn states(host: &MockHost) -> Vec<State> {
-    host.recording().reports.iter().map(|report| report.state).collect()
+    host.recording()
+        .reports
+        .iter()
+        .map(|report| report.state)
+        .collect()
 }
 
 #[test]
 fn a_cut_in_the_middle_of_a_push_loses_nothing() {
-    for (replay, at) in [(true, "before"), (false, "before"), (true, "after"), (false, "after")] {
+    for (replay, at) in [
+        (true, "before"),
+        (false, "before"),
+        (true, "after"),
+        (false, "after"),
+    ] {
         let world = World::new();
         world.act("settings", json!({ "replay": replay }));
         let host = world.online(json!({}));
@@ -36,7 +48,11 @@ fn a_cut_in_the_middle_of_a_send_is_unknown_until_it_is_found() {
         let (key, sending) = (crate::mock::key(), send("cut"));
         let id = host.execute(sending.clone().key(&key));
         let done = host.wait_completion(id, SOON);
-        assert_eq!((done.code.as_deref(), done.certain), (Some("lost_ack"), false), "{at}");
+        assert_eq!(
+            (done.code.as_deref(), done.certain),
+            (Some("lost_ack"), false),
+            "{at}"
+        );
         wait_times(&host, State::ONLINE, 2);
         assert_eq!(world.record(&["sent"]).len(), effects);
         // As the core does: it asks first, and does it again only if it surely did not happen.
@@ -64,7 +80,10 @@ fn a_cut_in_the_middle_of_the_registration_is_no_more_than_an_attempt() {
     for what in ["cut", "drop", "half_open", "ignore", "wrong_mid"] {
         let world = World::new();
         world.fault("request", what, "/reg", json!({}));
-        let host = world.account(ME, json!({ "request_timeout_ms": 300 })).create().unwrap();
+        let host = world
+            .account(ME, json!({ "request_timeout_ms": 300 }))
+            .create()
+            .unwrap();
         host.start();
         host.wait_state(State::ONLINE, SOON);
         world.say("heard");
@@ -76,10 +95,18 @@ fn a_cut_in_the_middle_of_the_registration_is_no_more_than_an_attempt() {
 #[test]
 fn every_step_after_the_registration_may_fail() {
     for of in ["/r/SyncStatus/getState", "/r/SyncStatus/ackDiff"] {
-        for (what, more) in [("refuse", json!({ "code": 500 })), ("cut", json!({})), ("text", json!({ "text": "{" })), ("ignore", json!({}))] {
+        for (what, more) in [
+            ("refuse", json!({ "code": 500 })),
+            ("cut", json!({})),
+            ("text", json!({ "text": "{" })),
+            ("ignore", json!({})),
+        ] {
             let world = World::new();
             world.fault("request", what, of, more);
-            let host = world.account(ME, json!({ "request_timeout_ms": 300 })).create().unwrap();
+            let host = world
+                .account(ME, json!({ "request_timeout_ms": 300 }))
+                .create()
+                .unwrap();
             host.start();
             host.wait_state(State::ONLINE, SOON);
             host.finish();
@@ -94,8 +121,17 @@ fn a_half_open_socket_is_noticed_and_nothing_is_lost() {
     world.act("kick", json!({ "how": "half_open" }));
     world.say("unheard");
     until("silence is noticed", || {
-        let reasons: Vec<String> = host.recording().reports.iter().filter_map(|report| report.reason.clone()).collect();
-        if reasons.iter().any(|reason| reason == "silent") { Ok(()) } else { Err(format!("{reasons:?}")) }
+        let reasons: Vec<String> = host
+            .recording()
+            .reports
+            .iter()
+            .filter_map(|report| report.reason.clone())
+            .collect();
+        if reasons.iter().any(|reason| reason == "silent") {
+            Ok(())
+        } else {
+            Err(format!("{reasons:?}"))
+        }
     });
     wait_times(&host, State::ONLINE, 2);
     wait_texts(&host, &["unheard"]);
@@ -108,7 +144,12 @@ fn an_account_that_hears_only_heartbeats_stays() {
     let host = world.online(json!({ "heartbeat_interval_ms": 50 }));
     wait_beats(&host, 20);
     assert_eq!(world.record(&["session"]).len(), 1);
-    assert!(host.recording().ops_named("heartbeat").iter().all(|beat| beat.status == Status::OK));
+    assert!(
+        host.recording()
+            .ops_named("heartbeat")
+            .iter()
+            .all(|beat| beat.status == Status::OK)
+    );
     host.finish();
 }
 
@@ -132,7 +173,10 @@ fn a_command_that_meets_a_refused_token_surely_did_not_happen() {
     let host = world.online(json!({ "heartbeat_interval_ms": 60_000 }));
     world.act("kick", json!({ "how": "invalidate" }));
     let done = run(&host, send("refused"));
-    assert_eq!((done.code.as_deref(), done.certain), (Some("token_expired"), true));
+    assert_eq!(
+        (done.code.as_deref(), done.certain),
+        (Some("token_expired"), true)
+    );
     wait_times(&host, State::ONLINE, 2);
     assert_eq!(run(&host, send("done")).status, Status::OK);
     host.finish();
@@ -142,16 +186,33 @@ fn a_command_that_meets_a_refused_token_surely_did_not_happen() {
 fn attempts_at_the_interval_come_before_the_back_off_and_nothing_is_given_up() {
     let world = World::new();
     let host = world.online(json!({ "max_reconnect_attempts": 3 }));
-    world.fault("handshake", "refuse", "", json!({ "status": 503, "times": 5 }));
+    world.fault(
+        "handshake",
+        "refuse",
+        "",
+        json!({ "status": 503, "times": 5 }),
+    );
     world.act("kick", json!({ "how": "drop" }));
     host.wait_state(State::BACKOFF, SOON);
     let seen = states(&host);
-    let first_backoff = seen.iter().position(|state| *state == State::BACKOFF).unwrap();
-    let lost = seen.iter().position(|state| *state == State::ONLINE).unwrap();
+    let first_backoff = seen
+        .iter()
+        .position(|state| *state == State::BACKOFF)
+        .unwrap();
+    let lost = seen
+        .iter()
+        .position(|state| *state == State::ONLINE)
+        .unwrap();
     assert!(first_backoff > lost + 3, "{seen:?}");
     let refused = |entry: &&Value| entry["outcome"] != "accepted";
     assert!(world.record(&["handshake"]).iter().filter(refused).count() >= 3);
-    let last = host.recording().reports.iter().rfind(|report| report.state == State::BACKOFF).unwrap().clone();
+    let last = host
+        .recording()
+        .reports
+        .iter()
+        .rfind(|report| report.state == State::BACKOFF)
+        .unwrap()
+        .clone();
     assert!(last.next_attempt_ms > 0);
     wait_times(&host, State::ONLINE, 2);
     host.finish();
@@ -163,7 +224,10 @@ fn without_automatic_reconnect_the_operator_is_waited_for() {
     let host = world.online(json!({ "auto_reconnect": false }));
     world.act("kick", json!({ "how": "close", "code": 1001 }));
     host.wait_state(State::FAILED, SOON);
-    assert_eq!(run(&host, Command::new("account.reconnect")).status, Status::OK);
+    assert_eq!(
+        run(&host, Command::new("account.reconnect")).status,
+        Status::OK
+    );
     wait_times(&host, State::ONLINE, 2);
     host.finish();
 }
@@ -172,7 +236,16 @@ fn without_automatic_reconnect_the_operator_is_waited_for() {
 fn frames_that_are_none_are_passed_over() {
     let world = World::new();
     let host = world.online(json!({}));
-    for text in ["", "{", "hello", "[]", "null", "{\"lwp\":\"/s/sync\"}", "{\"lwp\":\"/s/sync\",\"headers\":7,\"body\":[]}", "{\"code\":200}"] {
+    for text in [
+        "",
+        "{",
+        "hello",
+        "[]",
+        "null",
+        "{\"lwp\":\"/s/sync\"}",
+        "{\"lwp\":\"/s/sync\",\"headers\":7,\"body\":[]}",
+        "{\"code\":200}",
+    ] {
         world.act("push", json!({ "to": ME, "text": text }));
     }
     for frame in [
@@ -183,13 +256,33 @@ fn frames_that_are_none_are_passed_over() {
     ] {
         world.act("push", json!({ "to": ME, "frame": frame }));
     }
-    for data in ["", "%%%%", "wQ==", "gQ==", "AQ==", "W10=", "e30=", "eyI=", "kZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGR"] {
-        world.act("push", json!({ "to": ME, "items": [{ "data": data, "object_type": 40_000 }] }));
+    for data in [
+        "",
+        "%%%%",
+        "wQ==",
+        "gQ==",
+        "AQ==",
+        "W10=",
+        "e30=",
+        "eyI=",
+        "kZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGR",
+    ] {
+        world.act(
+            "push",
+            json!({ "to": ME, "items": [{ "data": data, "object_type": 40_000 }] }),
+        );
     }
-    world.act("push", json!({ "to": ME, "items": [{ "data": "%" }], "binary": true }));
+    world.act(
+        "push",
+        json!({ "to": ME, "items": [{ "data": "%" }], "binary": true }),
+    );
     world.say("still here");
     wait_texts(&host, &["still here"]);
-    assert_eq!(world.record(&["session"]).len(), 1, "nothing of it ended the session");
+    assert_eq!(
+        world.record(&["session"]).len(),
+        1,
+        "nothing of it ended the session"
+    );
     host.finish();
 }
 
@@ -198,11 +291,20 @@ fn a_frame_of_a_mebibyte_is_heard() {
     let world = World::new();
     let host = world.online(json!({}));
     let long = "长".repeat(349_000);
-    world.act("say", json!({ "from": PEER, "cid": CHAT, "text": long, "summary": "long" }));
+    world.act(
+        "say",
+        json!({ "from": PEER, "cid": CHAT, "text": long, "summary": "long" }),
+    );
     world.say("behind it");
     let event = wait_kind(&host, "message.created", 2)[0].clone();
-    let segments = event.json()["message"]["segments"].as_array().unwrap().clone();
-    let bytes: usize = segments.iter().map(|segment| segment["data"]["text"].as_str().unwrap().len()).sum();
+    let segments = event.json()["message"]["segments"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let bytes: usize = segments
+        .iter()
+        .map(|segment| segment["data"]["text"].as_str().unwrap().len())
+        .sum();
     assert!(event.payload.len() < 1024 * 1024);
     assert_eq!(event.json()["ext"]["goofish"]["truncated"], true);
     assert!(bytes > 850 * 1024, "{bytes}");
@@ -212,11 +314,15 @@ fn a_frame_of_a_mebibyte_is_heard() {
 #[test]
 fn without_credit_nothing_is_read_and_nothing_is_lost() {
     let world = World::new();
-    let builder = im_bridge_sdk::test::MockHost::builder(im_bridge_sdk::test::entry::<im_bridge_adapter_goofish::Goofish>());
+    let builder = im_bridge_sdk::test::MockHost::builder(im_bridge_sdk::test::entry::<
+        im_bridge_adapter_goofish::Goofish,
+    >());
     let host = builder
         .account("starved")
         .config(world.config(ME, json!({})))
-        .auto_settle(im_bridge_sdk::test::Settling::Always(im_bridge_sdk::test::Outcome::STORED))
+        .auto_settle(im_bridge_sdk::test::Settling::Always(
+            im_bridge_sdk::test::Outcome::STORED,
+        ))
         .create()
         .unwrap();
     host.start();
@@ -229,7 +335,10 @@ fn without_credit_nothing_is_read_and_nothing_is_lost() {
     assert_eq!(texts(&host.recording().events), Vec::<String>::new());
     host.grant_plenty();
     let wanted: Vec<String> = (0..20).map(|n| format!("m{n}")).collect();
-    wait_texts(&host, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_texts(
+        &host,
+        &wanted.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
     world.all_acknowledged();
     host.finish();
 }
@@ -241,7 +350,10 @@ fn a_drain_acknowledges_what_was_read_and_the_next_one_goes_on() {
     let mut all = Vec::new();
     for round in 0..4 {
         let host = online(world.account(ME, json!({})).kv(&kept));
-        world.act("say", json!({ "from": PEER, "cid": CHAT, "text": format!("r{round}"), "times": 30 }));
+        world.act(
+            "say",
+            json!({ "from": PEER, "cid": CHAT, "text": format!("r{round}"), "times": 30 }),
+        );
         host.drain(u32::try_from(SOON.as_millis()).unwrap());
         all.extend(texts(&host.finish().events));
     }
@@ -250,10 +362,17 @@ fn a_drain_acknowledges_what_was_read_and_the_next_one_goes_on() {
     until("the end", || {
         let mut seen = all.clone();
         seen.extend(texts(&host.recording().events));
-        if seen.last().is_some_and(|last| last == "end") { Ok(seen) } else { Err(format!("{}", seen.len())) }
+        if seen.last().is_some_and(|last| last == "end") {
+            Ok(seen)
+        } else {
+            Err(format!("{}", seen.len()))
+        }
     });
     all.extend(texts(&host.finish().events));
-    let wanted: Vec<String> = (0..4).flat_map(|round| (1..=30).map(move |n| format!("r{round} #{n}"))).chain(["end".to_owned()]).collect();
+    let wanted: Vec<String> = (0..4)
+        .flat_map(|round| (1..=30).map(move |n| format!("r{round} #{n}")))
+        .chain(["end".to_owned()])
+        .collect();
     assert_eq!(all, wanted);
 }
 
@@ -266,7 +385,15 @@ fn a_session_that_is_cut_again_and_again_tells_everything_once_and_in_order() {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut wanted = Vec::new();
     for n in 0..40 {
-        let what = ["cut", "drop", "close", "duplicate", "again", "withhold", "swap"][random.usize(0..7)];
+        let what = [
+            "cut",
+            "drop",
+            "close",
+            "duplicate",
+            "again",
+            "withhold",
+            "swap",
+        ][random.usize(0..7)];
         if random.u32(0..3) == 0 {
             world.fault("push", what, "/s/sync", json!({ "code": 1001 }));
         }
@@ -284,9 +411,19 @@ fn a_session_that_is_cut_again_and_again_tells_everything_once_and_in_order() {
         let mut seen = texts(&events);
         seen.sort();
         seen.dedup();
-        if seen.len() == wanted.len() { Ok(events) } else { Err(format!("{} of {}", seen.len(), wanted.len())) }
+        if seen.len() == wanted.len() {
+            Ok(events)
+        } else {
+            Err(format!("{} of {}", seen.len(), wanted.len()))
+        }
     });
-    assert_eq!(texts(&events).len(), wanted.len(), "nothing twice, seed {seed}");
-    host.stays("nothing more", Duration::from_millis(500), |seen| texts(&seen.events).len() == wanted.len());
+    assert_eq!(
+        texts(&events).len(),
+        wanted.len(),
+        "nothing twice, seed {seed}"
+    );
+    host.stays("nothing more", Duration::from_millis(500), |seen| {
+        texts(&seen.events).len() == wanted.len()
+    });
     host.finish();
 }

@@ -8,17 +8,31 @@ use serde_json::json;
 fn the_first_login_takes_two_calls_and_registers_with_everything() {
     let world = World::new();
     let host = world.online(json!({}));
-    let calls: Vec<_> = world.record(&["mtop"]).iter().map(|call| call["ret"].to_string()).collect();
+    let calls: Vec<_> = world
+        .record(&["mtop"])
+        .iter()
+        .map(|call| call["ret"].to_string())
+        .collect();
     assert_eq!(calls.len(), 2, "{calls:?}");
-    assert!(calls[0].contains("FAIL_SYS_TOKEN_EMPTY") && calls[1].contains("SUCCESS"), "{calls:?}");
+    assert!(
+        calls[0].contains("FAIL_SYS_TOKEN_EMPTY") && calls[1].contains("SUCCESS"),
+        "{calls:?}"
+    );
     let session = &world.recorded("session", 1)[0];
-    assert_eq!((session["uid"].as_str(), &session["missing"]), (Some(ME), &json!([])));
+    assert_eq!(
+        (session["uid"].as_str(), &session["missing"]),
+        (Some(ME), &json!([]))
+    );
     assert_eq!(world.recorded("handshake", 1)[0]["cookie"], true);
     assert_eq!(world.recorded("synced", 1).len(), 1);
     let report = host.wait_state(State::ONLINE, SOON);
     assert_eq!(report.self_id.as_deref(), Some(ME));
     let recording = host.finish();
-    assert!(recording.mentions("a-secret-cookie").is_empty(), "{:?}", recording.mentions("a-secret-cookie"));
+    assert!(
+        recording.mentions("a-secret-cookie").is_empty(),
+        "{:?}",
+        recording.mentions("a-secret-cookie")
+    );
 }
 
 #[test]
@@ -33,7 +47,10 @@ fn a_restart_uses_the_kept_token_and_device() {
     let other = json!({ "cookies": format!("unb={ME}; cookie2=another") });
     online(world.account(ME, other).kv(&kept)).finish();
     assert_eq!(world.record(&["mtop"]).len(), 4);
-    assert_eq!(world.recorded("session", 3)[2]["device"], sessions[0]["device"]);
+    assert_eq!(
+        world.recorded("session", 3)[2]["device"],
+        sessions[0]["device"]
+    );
 }
 
 #[test]
@@ -52,7 +69,12 @@ fn an_expired_signing_token_is_renewed_in_the_same_call() {
     assert_eq!(refreshed.status, Status::OK, "{}", refreshed.json());
     assert!(refreshed.json()["expires_at"].is_string());
     let calls = world.record(&["mtop"]);
-    assert!(calls[2]["ret"].to_string().contains("FAIL_SYS_TOKEN_EXOIRED"), "{calls:?}");
+    assert!(
+        calls[2]["ret"]
+            .to_string()
+            .contains("FAIL_SYS_TOKEN_EXOIRED"),
+        "{calls:?}"
+    );
     assert!(calls[3]["ret"].to_string().contains("SUCCESS"), "{calls:?}");
     host.finish();
 }
@@ -67,7 +89,10 @@ fn a_login_that_is_over_waits_for_the_operator() {
     let calls = world.record(&["mtop"]).len();
     // Nothing more is tried until somebody asks.
     world.act("account", json!({ "uid": ME, "logged_in": true }));
-    assert_eq!(run(&host, Command::new("account.login")).json()["self"]["user_id"], ME);
+    assert_eq!(
+        run(&host, Command::new("account.login")).json()["self"]["user_id"],
+        ME
+    );
     host.wait_state(State::ONLINE, SOON);
     assert!(world.record(&["mtop"]).len() > calls);
     host.finish();
@@ -76,19 +101,32 @@ fn a_login_that_is_over_waits_for_the_operator() {
 #[test]
 fn a_challenge_tells_its_address_and_is_answered() {
     let world = World::new();
-    world.fault("mtop", "ret", "", json!({ "code": "FAIL_SYS_USER_VALIDATE" }));
+    world.fault(
+        "mtop",
+        "ret",
+        "",
+        json!({ "code": "FAIL_SYS_USER_VALIDATE" }),
+    );
     let host = world.account(ME, json!({})).create().unwrap();
     host.start();
     let report = host.wait_state(State::CHALLENGE_REQUIRED, SOON);
     let challenge = &report.detail.unwrap()["challenge"];
     assert_eq!(challenge["kind"], "captcha");
-    assert!(challenge["url"].as_str().unwrap().contains("/punish?"), "{challenge}");
+    assert!(
+        challenge["url"].as_str().unwrap().contains("/punish?"),
+        "{challenge}"
+    );
     let calls = world.record(&["mtop"]).len();
     assert_eq!(calls, 2, "a challenge is not pressed");
-    let bad = Command::new("account.answer_challenge").params(json!({ "kind": "captcha", "answer": "42" }));
+    let bad = Command::new("account.answer_challenge")
+        .params(json!({ "kind": "captcha", "answer": "42" }));
     assert_eq!(run(&host, bad).code.as_deref(), Some("bad_param"));
-    world.act("account", json!({ "uid": ME, "cookies": { "x5sec": "solved" } }));
-    let answer = Command::new("account.answer_challenge").params(json!({ "kind": "captcha", "answer": "x5sec=solved" }));
+    world.act(
+        "account",
+        json!({ "uid": ME, "cookies": { "x5sec": "solved" } }),
+    );
+    let answer = Command::new("account.answer_challenge")
+        .params(json!({ "kind": "captcha", "answer": "x5sec=solved" }));
     assert_eq!(run(&host, answer).json()["state"], "logging_in");
     host.wait_state(State::ONLINE, SOON);
     assert!(host.finish().mentions("x5sec=solved").is_empty());
@@ -100,11 +138,24 @@ fn refusals_of_the_token_are_told_apart() {
         ("FAIL_SYS_TRAFFIC_LIMIT", State::BACKOFF, "rate_limited"),
         ("FAIL_SYS_ILLEGAL_ACCESS", State::FAILED, "illegal_access"),
         ("FAIL_SYS_API_NOT_FOUNDED", State::FAILED, "no_such_api"),
-        ("FAIL_SYS_SESSION_EXPIRED", State::BAD_CREDENTIALS, "bad_credentials"),
-        ("RGV587_ERROR", State::CHALLENGE_REQUIRED, "challenge_required"),
+        (
+            "FAIL_SYS_SESSION_EXPIRED",
+            State::BAD_CREDENTIALS,
+            "bad_credentials",
+        ),
+        (
+            "RGV587_ERROR",
+            State::CHALLENGE_REQUIRED,
+            "challenge_required",
+        ),
     ] {
         let world = World::new();
-        world.fault("mtop", "ret", "", json!({ "ret": [format!("{code}::text")], "times": 20 }));
+        world.fault(
+            "mtop",
+            "ret",
+            "",
+            json!({ "ret": [format!("{code}::text")], "times": 20 }),
+        );
         let host = world.account(ME, json!({})).create().unwrap();
         host.start();
         let report = host.wait_state(state, SOON);
@@ -131,7 +182,12 @@ fn a_refused_token_is_replaced_at_once_and_a_second_one_is_the_operators() {
     world.act("expire", json!({ "what": "access" }));
     world.act("kick", json!({ "how": "close", "code": 1001 }));
     wait_times(&host, State::ONLINE, 2);
-    world.fault("request", "refuse", "/reg", json!({ "code": 401, "body": { "reason": "invalid token" }, "times": 2 }));
+    world.fault(
+        "request",
+        "refuse",
+        "/reg",
+        json!({ "code": 401, "body": { "reason": "invalid token" }, "times": 2 }),
+    );
     world.act("kick", json!({ "how": "drop" }));
     host.wait_state(State::BAD_CREDENTIALS, SOON);
     host.finish();
@@ -145,7 +201,10 @@ fn too_many_connections_are_a_conflict() {
     host.start();
     host.wait_state(State::CONFLICTED, SOON);
     world.act("settings", json!({ "connections_per_account": 8 }));
-    assert_eq!(run(&host, Command::new("account.reconnect")).status, Status::OK);
+    assert_eq!(
+        run(&host, Command::new("account.reconnect")).status,
+        Status::OK
+    );
     host.wait_state(State::ONLINE, SOON);
     host.finish();
 }
@@ -154,11 +213,20 @@ fn too_many_connections_are_a_conflict() {
 fn a_logout_stays_until_somebody_asks() {
     let world = World::new();
     let host = world.online(json!({}));
-    assert_eq!(run(&host, Command::new("account.logout")).status, Status::OK);
+    assert_eq!(
+        run(&host, Command::new("account.logout")).status,
+        Status::OK
+    );
     host.wait_state(State::LOGGED_OUT, SOON);
-    assert_eq!(run(&host, crate::mock::send("lost?")).code.as_deref(), Some("not_connected"));
+    assert_eq!(
+        run(&host, crate::mock::send("lost?")).code.as_deref(),
+        Some("not_connected")
+    );
     world.say("while away");
-    assert_eq!(run(&host, Command::new("account.reconnect")).status, Status::OK);
+    assert_eq!(
+        run(&host, Command::new("account.reconnect")).status,
+        Status::OK
+    );
     wait_texts(&host, &["while away"]);
     host.finish();
 }
@@ -170,7 +238,11 @@ fn a_token_is_renewed_before_it_is_over() {
     let host = world.online(json!({}));
     until("a third call", || {
         let calls = world.record(&["mtop"]).len();
-        if calls >= 3 { Ok(()) } else { Err(calls.to_string()) }
+        if calls >= 3 {
+            Ok(())
+        } else {
+            Err(calls.to_string())
+        }
     });
     // The session goes on.
     world.say("still here");

@@ -1,7 +1,9 @@
 //! The goofish adapter against its simulator, which shares no code with it.
 //!
 //! * `login.rs`, `events.rs`, `commands.rs`, `faults.rs`: the adapter in a mock host, where every call of the contract is
-//!   checked and everything can be steered.
+//!   checked and everything can be steered. With `mock.rs`.
+//! * `whole.rs`: the plugin loaded from its file by a bridge, with a real NATS server.
+//! * `idle.rs`: what an idle account costs.
 //!
 //! Not here: the provider's vectors, and what a simulator cannot say; both lie in the adapter's package.
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -9,5 +11,7 @@
 mod commands;
 mod events;
 mod faults;
+mod idle;
 mod login;
 mod mock;
+mod whole;

@@ -27,10 +27,17 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let simulator = Simulator::of("goofish", &["--http", "127.0.0.1:0", "--ws", "127.0.0.1:0"]);
         let control = simulator.control();
-        Self { runtime, simulator, control }
+        Self {
+            runtime,
+            simulator,
+            control,
+        }
     }
 
     /// Configuration of an account: short intervals, so that a fault takes no longer than it must.
@@ -90,7 +97,11 @@ impl World {
     pub fn recorded(&self, kind: &str, count: usize) -> Vec<Value> {
         self.until(&format!("{count} of {kind}"), || {
             let all = self.record(&[kind]);
-            if all.len() >= count { Ok(all) } else { Err(format!("{all:?}")) }
+            if all.len() >= count {
+                Ok(all)
+            } else {
+                Err(format!("{all:?}"))
+            }
         })
     }
 
@@ -100,7 +111,11 @@ impl World {
             let state = self.runtime.block_on(self.control.get("state"));
             let open = |session: &Value| session["unacknowledged"].as_u64().unwrap();
             let open: u64 = state["sessions"].as_array().unwrap().iter().map(open).sum();
-            if open == 0 { Ok(()) } else { Err(state.to_string()) }
+            if open == 0 {
+                Ok(())
+            } else {
+                Err(state.to_string())
+            }
         });
     }
 
@@ -151,12 +166,24 @@ pub fn send_segments(segments: Value) -> Command {
 }
 
 pub fn of_kind(events: &[EventRecord], kind: &str) -> Vec<EventRecord> {
-    events.iter().filter(|event| event.kind == kind).cloned().collect()
+    events
+        .iter()
+        .filter(|event| event.kind == kind)
+        .cloned()
+        .collect()
 }
 
 pub fn texts(events: &[EventRecord]) -> Vec<String> {
-    let text = |event: &EventRecord| event.json()["message"]["alt_text"].as_str().unwrap().to_owned();
-    of_kind(events, "message.created").iter().map(text).collect()
+    let text = |event: &EventRecord| {
+        event.json()["message"]["alt_text"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    of_kind(events, "message.created")
+        .iter()
+        .map(text)
+        .collect()
 }
 
 /// Waits for messages of these texts, in this order, whatever else comes.
@@ -164,7 +191,11 @@ pub fn wait_texts(host: &MockHost, wanted: &[&str]) -> Vec<EventRecord> {
     until(&format!("messages {wanted:?}"), || {
         let events = host.recording().events;
         let seen = texts(&events);
-        if seen == wanted { Ok(of_kind(&events, "message.created")) } else { Err(format!("{seen:?}")) }
+        if seen == wanted {
+            Ok(of_kind(&events, "message.created"))
+        } else {
+            Err(format!("{seen:?}"))
+        }
     })
 }
 
@@ -172,16 +203,29 @@ pub fn wait_texts(host: &MockHost, wanted: &[&str]) -> Vec<EventRecord> {
 pub fn wait_kind(host: &MockHost, kind: &str, count: usize) -> Vec<EventRecord> {
     until(&format!("{count} of {kind}"), || {
         let seen = of_kind(&host.recording().events, kind);
-        if seen.len() >= count { Ok(seen) } else { Err(format!("{seen:?}")) }
+        if seen.len() >= count {
+            Ok(seen)
+        } else {
+            Err(format!("{seen:?}"))
+        }
     })
 }
 
 /// Waits until the account was in this state so many times.
 pub fn wait_times(host: &MockHost, state: State, times: usize) {
     until(&format!("{state:?} {times} times"), || {
-        let states: Vec<State> = host.recording().reports.iter().map(|report| report.state).collect();
+        let states: Vec<State> = host
+            .recording()
+            .reports
+            .iter()
+            .map(|report| report.state)
+            .collect();
         let seen = states.iter().filter(|seen| **seen == state).count();
-        if seen >= times { Ok(()) } else { Err(format!("{states:?}")) }
+        if seen >= times {
+            Ok(())
+        } else {
+            Err(format!("{states:?}"))
+        }
     });
 }
 
