@@ -12,7 +12,7 @@ pub const PEER: &str = "2000000002";
 pub const CHAT: &str = "30000000001";
 
 /// A key that seals, 32 bytes.
-const SEAL: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub const SEAL: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// The adapter's file, beside the test's own program.
 pub fn plugin() -> PathBuf {

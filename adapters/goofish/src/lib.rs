@@ -213,3 +213,32 @@ impl AfterSettle {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What tests of the package look at beside the protocol: events, without a session.
+#[doc(hidden)]
+pub mod testing {
+    use im_bridge_sdk::model::{Delivery, RawDirection};
+
+    use crate::inbound;
+    use crate::native::item::Item;
+
+    /// `data` of the event that an item becomes.
+    #[must_use]
+    pub fn event(me: &str, item: &Item) -> Option<Vec<u8>> {
+        let event = match item {
+            Item::Message(message) => Some(inbound::message(me, message, None, Delivery::Live)),
+            other => inbound::other(me, other, None),
+        };
+        let mut payload = Vec::new();
+        event?.write_payload(&mut payload);
+        Some(payload)
+    }
+
+    /// `data` of a raw frame's event.
+    #[must_use]
+    pub fn raw_event(me: &str, text: &str) -> Vec<u8> {
+        let mut payload = Vec::new();
+        inbound::raw::frame(me, RawDirection::In, text).write_payload(&mut payload);
+        payload
+    }
+}
