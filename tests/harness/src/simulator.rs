@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_tungstenite::tungstenite::Message;
@@ -93,9 +93,10 @@ fn program() -> Command {
         let adapter = profile.join("deps/libim_bridge_adapter_sim.so");
         (program, adapter)
     });
-    let changed = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulators/src");
     if let Some((program, adapter)) = built
-        && changed(&program).is_some_and(|made| Some(made) >= changed(&adapter))
+        && changed(&program)
+            .is_some_and(|made| Some(made) >= changed(&adapter) && Some(made) >= newest(&sources))
     {
         return Command::new(program);
     }
@@ -103,6 +104,22 @@ fn program() -> Command {
     let mut command = Command::new(cargo);
     command.args(["run", "-q", "-p", "im-bridge-test-simulators", "--"]);
     command
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|it| it.modified()).ok()
+}
+
+/// When the youngest file below this folder was written. Nothing depends on the program, so an edited simulator is built
+/// only where this is looked at.
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| match entry.file_type().ok()?.is_dir() {
+            true => newest(&entry.path()),
+            false => changed(&entry.path()),
+        })
+        .max()
 }
 
 impl Drop for Simulator {

@@ -118,6 +118,9 @@ impl Fault {
                 "{what:?} does not go with {on:?}; see the table of faults"
             ));
         }
+        if self.times == 0 {
+            return Some("`times` is 1 at least".to_owned());
+        }
         match what {
             Do::Ret => needs(self.ret.is_some() || self.code.is_some(), "ret` or `code"),
             Do::Delay => needs(self.ms.is_some(), "ms"),
@@ -229,6 +232,7 @@ mod tests {
         let mut faults = Faults::default();
         let mut why = |order| faults.arm(fault(order)).unwrap_err();
         assert!(why(json!({ "on": "push", "do": "ret" })).contains("Ret does not go with Push"));
+        assert!(why(json!({ "on": "mtop", "do": "drop", "times": 0 })).contains("`times`"));
         assert!(why(json!({ "on": "mtop", "do": "delay" })).contains("`ms`"));
         assert!(why(json!({ "on": "request", "do": "refuse" })).contains("`code`"));
     }

@@ -23,6 +23,8 @@ use super::world::Shared;
 /// Large enough for an image and for a frame that a test makes up.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const CONNECTIONS_MAX: usize = 4_096;
+/// Out of descriptors: some client must end first.
+pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 pub type Answer = Response<Full<Bytes>>;
 
@@ -34,7 +36,10 @@ pub async fn serve(listener: TcpListener, world: Shared) -> io::Result<()> {
         let Ok(place) = places.clone().acquire_owned().await else {
             return Ok(()); // it is never closed
         };
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            continue;
+        };
         let (world, base) = (world.clone(), base.clone());
         tokio::spawn(async move {
             let _place = place;
@@ -106,7 +111,14 @@ async fn give(reply: Reply) -> io::Result<Answer> {
 }
 
 pub fn json(status: u16, body: &Value) -> Answer {
-    let mut answer = plain(status, &body.to_string());
+    let mut answer = json_text(body.to_string());
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    answer
+}
+
+/// JSON that is text already.
+pub fn json_text(text: String) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
     let json = HeaderValue::from_static("application/json;charset=UTF-8");
     answer.headers_mut().insert(CONTENT_TYPE, json);
     answer

@@ -8,16 +8,20 @@
 //!
 //! Not here: group conversations, and how a recall reaches the peer; neither is known.
 
+mod acts;
 mod control;
 mod faults;
 mod http;
 mod items;
+mod log;
 mod mtop;
 mod pack;
+mod pushes;
 mod record;
 mod requests;
 mod services;
 mod sessions;
+mod settings;
 mod socket;
 mod uploads;
 #[cfg(test)]

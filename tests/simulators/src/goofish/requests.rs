@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::faults::{At, Do, Fault, On};
 use super::items::session_hint;
-use super::sessions::{How, PUSH_ITEMS_MAX, Registered, Said, ending};
-use super::wire::{FINGERPRINT, Item, RegistrationHeaders, full, md5_hex, now_ms, now_us};
-use super::world::{Echo, SameDevice, World};
+use super::pushes::PUSH_ITEMS_MAX;
+use super::sessions::{How, Registered, Said, ending};
+use super::settings::{Echo, SameDevice};
+use super::wire::{FINGERPRINT, Item, RegistrationHeaders, full, md5_hex, now_ms};
+use super::world::World;
 
 /// Hints in the first package of a session.
 const HINTS_MAX: usize = 5;
@@ -350,9 +352,7 @@ impl World {
         let Some(person) = uid.and_then(|uid| self.people.get_mut(&uid)) else {
             return no(401, "not registered");
         };
-        // What comes later has a later place, also within this microsecond.
-        person.last_pts = now_us().max(person.last_pts);
-        let pts = person.last_pts;
+        let pts = person.log.now();
         done(json!({
             "pipeline": "sync", "tooLong2Tag": "PNM,1", "channel": "sync", "topic": "sync",
             "highPts": 0, "pts": pts, "seq": 0, "timestamp": pts / 1000,
@@ -386,24 +386,25 @@ impl World {
         if is_first && self.settings.hints {
             let hints = self.hints(&uid);
             if !hints.is_empty() {
-                self.push(conn, "/s/vulcan", &hints, Some(3));
+                self.push(conn, ("/s/vulcan", pts), &hints, Some(3));
             }
         }
         let Some(person) = self.people.get(&uid) else {
             return;
         };
-        let newer = |(at, item): &(u64, Arc<Item>)| (*at > pts).then(|| item.clone());
-        let missed: Vec<_> = if self.settings.replay {
-            person.log.iter().filter_map(newer).collect()
+        let missed = if self.settings.replay {
+            person.log.after(pts)
         } else {
             Vec::new()
         };
         // Zero asks for everything that there is, not for everything that there ever was.
-        let mut extra = (pts > 0 && pts < person.forgotten_pts).then_some(1);
+        let mut extra = (pts > 0 && pts < person.log.forgotten_pts).then_some(1);
         let fields = json!({ "conn": conn, "uid": uid, "pts": pts, "replayed": missed.len() });
         self.tell("synced", fields);
         for items in missed.chunks(PUSH_ITEMS_MAX) {
-            self.push(conn, "/s/sync", items, extra.take());
+            let pts = items.last().map_or(0, |(pts, _)| *pts);
+            let items: Vec<_> = items.iter().map(|(_, item)| item.clone()).collect();
+            self.push(conn, ("/s/sync", pts), &items, extra.take());
         }
         if is_first && self.settings.redeliver {
             self.redeliver(&uid, Some(conn));

@@ -2,17 +2,21 @@
 //!
 //! Each checks the whole form of its body before it does anything; what the page does not allow is refused with 400.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::items::{receipt, receipts};
 use super::requests::{Done, Effect, No, done, done_with, no};
+use super::settings::Receipts;
 use super::wire::{Item, digits, from_pnm, full, now_ms, pnm};
-use super::world::{Conversation, Message, Receipts, Spoken, World, inner};
+use super::world::{Conversation, Message, Spoken, World, inner};
 
 /// The largest page of a list or a history.
 const LIMIT_MAX: u64 = 100;
+/// Of what was said, as much as the record keeps.
+const SUMMARY_CHARS_MAX: usize = 200;
 /// Ids in one read report.
 const READ_MAX: usize = 1_000;
 
@@ -132,10 +136,11 @@ impl World {
     }
 
     pub fn tell_sent(&mut self, message: &Message, by: &str, uuid: Option<&str>) {
+        let summary: String = message.summary.chars().take(SUMMARY_CHARS_MAX).collect();
         let fields = json!({
             "id": pnm(message.number), "cid": message.cid.to_string(), "from": message.from,
             "by": by, "uuid": uuid, "content_type": message.content_type,
-            "summary": message.summary,
+            "summary": summary,
         });
         self.tell("sent", fields);
     }
@@ -172,7 +177,8 @@ impl World {
             .filter_map(|cid| self.conversations.get(cid))
             .filter(|conversation| conversation.modified_ms < start)
             .collect();
-        all.sort_unstable_by_key(|it| std::cmp::Reverse((it.modified_ms, it.cid)));
+        // Within a millisecond messages have an order, too.
+        all.sort_unstable_by_key(|it| Reverse((it.modified_ms, it.messages.back(), it.cid)));
         let end = page_end(&all, limit, |it| it.modified_ms);
         let entries: Vec<_> = all[..end]
             .iter()

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{WebSocketConfig, frame::coding::C
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::faults::{Do, On};
+use super::http::ACCEPT_AGAIN_AFTER;
 use super::sessions::{Out, QUEUE_FRAMES, Session};
 use super::world::Shared;
 
@@ -27,6 +28,8 @@ const BUFFER_BYTES: usize = 4 * 1024;
 /// Of a client's frame; the page knows none above 1 MiB.
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONNECTIONS_MAX: usize = 4_096;
+/// How long a handshake that is not answered stays open.
+const WITHHELD_FOR: Duration = Duration::from_secs(120);
 /// How long a client has for its half of the closing.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -38,7 +41,10 @@ pub async fn serve(listener: TcpListener, world: Shared) -> std::io::Result<()> 
         let Ok(place) = places.clone().acquire_owned().await else {
             return Ok(()); // it is never closed
         };
-        let (stream, peer) = listener.accept().await?;
+        let Ok((stream, peer)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            continue;
+        };
         let world = world.clone();
         tokio::spawn(async move {
             let _place = place;
@@ -62,7 +68,8 @@ async fn one(stream: TcpStream, peer: SocketAddr, world: Shared) {
         Some(Do::Drop) => return tell(&world, conn, "drop", (false, None)),
         Some(Do::Withhold) => {
             tell(&world, conn, "withhold", (false, None));
-            return gone(&stream).await;
+            // The client's patience is shorter.
+            return tokio::time::sleep(WITHHELD_FOR).await;
         }
         Some(_) => status = refusal.and_then(|fault| fault.status).unwrap_or(403),
         None => {}
@@ -82,19 +89,6 @@ async fn one(stream: TcpStream, peer: SocketAddr, world: Shared) {
         why = both(writer, &mut reader, queued, conn, &ip, &world) => why,
     };
     world.lock().ended(conn, why);
-}
-
-/// Waits until the client gives up, reading nothing.
-async fn gone(stream: &TcpStream) {
-    let mut byte = [0];
-    // What it sent stays in the socket, so the end shows only as an error: a refused handshake has a time-out of its own.
-    let longest = Duration::from_secs(600);
-    let _ = tokio::time::timeout(longest, async {
-        while stream.peek(&mut byte).await.is_ok_and(|read| read > 0) {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    })
-    .await;
 }
 
 fn tell(world: &Shared, conn: u64, outcome: &str, (cookie, origin): (bool, Option<String>)) {

@@ -447,3 +447,59 @@ fn the_page_s_signature_comes_out() {
     let sign = super::wire::md5_hex(signed.as_bytes());
     assert_eq!(sign, "ddb6e9418bc726c5ef51798b3bdd2873");
 }
+
+/// Puts something odd in place of the node that the number leads to.
+fn spoil(value: &mut Value, way: u64) {
+    let odd = [
+        Value::Null,
+        json!(-1),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(""),
+        json!("@goofish"),
+        json!("\u{0}💥".repeat(40)),
+        json!([]),
+        json!([[[]]]),
+        json!({}),
+        json!({ "contentType": 1 }),
+        json!(true),
+    ];
+    let choice = usize::try_from(way % 7).unwrap();
+    let inner = match value {
+        _ if choice == 6 => None,
+        Value::Object(entries) => {
+            let number = choice % entries.len().max(1);
+            entries.values_mut().nth(number)
+        }
+        Value::Array(values) => {
+            let number = choice % values.len().max(1);
+            values.get_mut(number)
+        }
+        _ => None,
+    };
+    if let Some(inner) = inner {
+        return spoil(inner, way / 7);
+    }
+    let number = usize::try_from(way / 7).unwrap_or_default() % odd.len();
+    *value = odd[number].clone();
+}
+
+#[test]
+fn no_frame_of_a_client_breaks_it() {
+    let vectors = Vectors::read();
+    let frames = vectors.0.iter().filter(|frame| frame["direction"] == "c2s");
+    let mut way = 1_u64;
+    for frame in frames {
+        let mut desk = Desk::registered();
+        for _ in 0..2_000 {
+            way = way.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut odd = frame["json"].clone();
+            spoil(&mut odd, way >> 16);
+            desk.world.lock().heard(CONN, &odd.to_string(), "127.0.0.1");
+            while desk.queued.try_recv().is_ok() {}
+        }
+        let heartbeat = r#"{"lwp":"/!","headers":{"mid":"last"}}"#;
+        let answer = desk.ask(heartbeat);
+        assert_eq!(answer["headers"]["mid"], "last", "{}", frame["name"]);
+    }
+}

@@ -7,80 +7,24 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::faults::{Fault, Faults, On};
 use super::items::Chat;
+use super::log::{Log, Unacknowledged};
 use super::mtop::{Grant, Signing, Tokens};
 use super::record::Record;
 use super::sessions::Session;
+use super::settings::Settings;
 use super::wire::{Item, base64, fresh_hex, from_base64, full, now_ms, pnm};
 
 pub const PEOPLE_MAX: usize = 10_000;
 const CONVERSATIONS_MAX: usize = 50_000;
-/// Together; each is below a few KB unless a test sends large ones.
+/// Together, whichever bound comes first.
 const MESSAGES_MAX: usize = 200_000;
+const MESSAGES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Sends whose first answer is remembered.
 const UUIDS_MAX: usize = 50_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Echo {
-    After,
-    Before,
-    None,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    pub access_token_ms: u64,
-    pub signing_token_ms: u64,
-    pub sign_failure: String,
-    pub connections_per_account: usize,
-    pub same_device: SameDevice,
-    pub replay: bool,
-    pub redeliver: bool,
-    pub hints: bool,
-    pub echo: Echo,
-    pub receipts: Receipts,
-    pub dedupe_uuid: bool,
-    pub recall_within_ms: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SameDevice {
-    Both,
-    Replace,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Receipts {
-    One,
-    Batch,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            access_token_ms: 86_400_000,
-            signing_token_ms: 3_600_000,
-            sign_failure: "FAIL_SYS_ILLEGAL_ACCESS".to_owned(),
-            connections_per_account: 8,
-            same_device: SameDevice::Both,
-            replay: true,
-            redeliver: false,
-            hints: true,
-            echo: Echo::After,
-            receipts: Receipts::One,
-            dedupe_uuid: false,
-            recall_within_ms: 120_000,
-        }
-    }
-}
 
 pub struct Person {
     pub nick: String,
@@ -90,13 +34,8 @@ pub struct Person {
     pub conversations: Vec<u64>,
     /// Connections that are registered.
     pub sessions: Vec<u64>,
-    pub last_pts: u64,
-    /// What the account was told, by its place in time.
-    pub log: VecDeque<(u64, Arc<Item>)>,
-    /// The place of the last one that the log forgot.
-    pub forgotten_pts: u64,
-    /// Pushes without acknowledgement, by their number.
-    pub unacknowledged: BTreeMap<u64, Vec<Arc<Item>>>,
+    pub log: Log,
+    pub unacknowledged: Unacknowledged,
 }
 
 pub struct Conversation {
@@ -152,6 +91,12 @@ pub struct Message {
     pub need_push: Option<bool>,
 }
 
+impl Message {
+    fn bytes(&self) -> usize {
+        self.content.len() + self.data.len() + self.summary.len()
+    }
+}
+
 /// What is said, before it has a number.
 pub struct Spoken {
     pub content: Value,
@@ -174,6 +119,7 @@ pub struct World {
     pub messages: HashMap<u64, Arc<Message>>,
     /// By age.
     message_numbers: VecDeque<u64>,
+    message_bytes: usize,
     pub sessions: HashMap<u64, Session>,
     pub faults: Faults,
     pub record: Record,
@@ -227,7 +173,7 @@ impl Uuids {
 }
 
 impl World {
-    pub fn tell(&mut self, kind: &str, fields: Value) {
+    pub fn tell(&mut self, kind: &'static str, fields: Value) {
         self.record.add(now_ms(), kind, fields);
     }
 
@@ -252,10 +198,8 @@ impl World {
                 cookies: BTreeMap::new(),
                 conversations: Vec::new(),
                 sessions: Vec::new(),
-                last_pts: 0,
-                log: VecDeque::new(),
-                forgotten_pts: 0,
-                unacknowledged: BTreeMap::new(),
+                log: Log::default(),
+                unacknowledged: Unacknowledged::default(),
             })
         })
     }
@@ -304,8 +248,8 @@ impl World {
         Some((peer.to_owned(), nick.clone()))
     }
 
-    /// Keeps what a member says; it is pushed elsewhere. Numbers are times, so that a simulator that was restarted gives no
-    /// id twice.
+    /// Keeps what a member says; it is pushed elsewhere. Numbers begin with the time, so that a simulator that was restarted
+    /// gives no id twice, unless more than a thousand a second were given.
     pub fn keep(&mut self, cid: u64, from: &str, said: Spoken) -> Option<Arc<Message>> {
         let nick = self.people.get(from)?.nick.clone();
         let at_ms = now_ms();
@@ -334,10 +278,12 @@ impl World {
         conversation.messages.push_back(number);
         self.messages.insert(number, message.clone());
         self.message_numbers.push_back(number);
-        if self.message_numbers.len() > MESSAGES_MAX
-            && let Some(oldest) = self.message_numbers.pop_front()
-        {
-            self.forget(oldest);
+        self.message_bytes += message.bytes();
+        while self.message_numbers.len() > MESSAGES_MAX || self.message_bytes > MESSAGES_BYTES_MAX {
+            match self.message_numbers.pop_front() {
+                Some(oldest) => self.forget(oldest),
+                None => break,
+            }
         }
         Some(message)
     }
@@ -347,6 +293,7 @@ impl World {
         let Some(message) = self.messages.remove(&number) else {
             return; // recalled before it was old
         };
+        self.message_bytes -= message.bytes();
         if let Some(conversation) = self.conversations.get_mut(&message.cid)
             && let Ok(at) = conversation.messages.binary_search(&number)
         {
