@@ -1,53 +1,8 @@
-//! Questions: to an account's owner, and to every replica.
+//! Questions to every replica.
 
-use crate::support::{account, connected, provisioned};
-use im_bridge::bus::questions::{Asking, Questions};
-use im_bridge::bus::replies::AskError;
+use crate::support::{connected, provisioned};
 use im_bridge::bus::service::{Endpoint, Service};
-use im_bridge_test_harness::{Nats, eventually, within};
-use std::time::Duration;
-
-const WITHIN: Duration = Duration::from_secs(5);
-
-#[tokio::test]
-async fn only_an_account_with_an_owner_answers() {
-    let nats = Nats::start();
-    let (owner, caller) = (provisioned(&nats, "a").await, connected(&nats, "b").await);
-    let account = account("acme", "a");
-    let subject = owner
-        .subjects
-        .request(&account, &"message.send".parse().unwrap());
-    let ask = || {
-        let (subject, replies) = (subject.clone(), caller.control.replies().clone());
-        async move { replies.ask(subject, None, "{}".into(), WITHIN).await }
-    };
-    assert!(matches!(ask().await, Err(AskError::NoResponders { .. })));
-    let mut questions = Questions::subscribe(&owner, &account).await.unwrap();
-    let asked = tokio::spawn(ask());
-    let question = within("a question", questions.next()).await.unwrap();
-    assert_eq!(question.asking, Asking::Request);
-    assert!(question.wants_answer());
-    question
-        .answer_error("not_connected", 503, "{\"x\":1}".into())
-        .await;
-    let answer = asked.await.unwrap().unwrap();
-    assert_eq!(answer.payload, "{\"x\":1}");
-    assert_eq!(
-        answer
-            .headers
-            .unwrap()
-            .get("Nats-Service-Error")
-            .unwrap()
-            .as_str(),
-        "not_connected"
-    );
-    questions.stop().await;
-    assert!(within("the end", questions.next()).await.is_none());
-    eventually("nobody to answer", || async {
-        matches!(ask().await, Err(AskError::NoResponders { .. })).then_some(())
-    })
-    .await;
-}
+use im_bridge_test_harness::{Nats, WITHIN, within};
 
 #[tokio::test]
 async fn every_replica_answers_for_itself() {

@@ -2,7 +2,7 @@
 
 use crate::audit::assert_commands;
 use crate::load::{Chatter, Service, Worlds, all_answered};
-use crate::world::{account, chats, config, machine, online, short_lease};
+use crate::world::{account, chats, config, count, machine, online, short_lease};
 use im_bridge_test_harness::{Bridge, Files, Nats, Simulator, pause, seeded};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -15,8 +15,11 @@ const ACCOUNTS: usize = 4;
 const CHANNELS: usize = 8;
 const MESSAGES_PER_S: f64 = 1_000.0;
 const COMMANDS_PER_S: f64 = 100.0;
-/// Between two faults: sometimes too short to get on one's feet, sometimes long enough to work.
+/// Between two faults: too short to get on one's feet, every other time. Else until it works again.
 const PEACE_MS: std::ops::Range<u64> = 300..2_500;
+/// So many events stored are work. An owner that starts anew under its name waits some seconds first.
+const AT_WORK_EVENTS: u64 = 2_000;
+const AT_WORK_WITHIN: Duration = Duration::from_secs(15);
 const DOWN_MS: std::ops::Range<u64> = 0..3_000;
 /// Sometimes beyond what a lease outlives.
 const FROZEN_MS: std::ops::Range<u64> = 200..6_000;
@@ -95,6 +98,20 @@ impl Stage {
     }
 }
 
+/// Waits until events are stored again, or for long enough.
+async fn at_work(client: &async_nats::Client) {
+    let until = Instant::now() + AT_WORK_WITHIN;
+    let mut from = None;
+    while Instant::now() < until {
+        let stored = count(client, "IM_EVT").await;
+        from = from.or(stored);
+        if stored.unwrap_or(0) >= from.unwrap_or(0) + AT_WORK_EVENTS {
+            return;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+}
+
 fn duration() -> Duration {
     let given = std::env::var("IM_BRIDGE_CHAOS_S").ok();
     let seconds = given.and_then(|seconds| seconds.parse().ok());
@@ -142,6 +159,9 @@ async fn random_kills_freezes_and_stops_lose_nothing_repeat_nothing_and_keep_the
     let until = start + duration();
     let mut round: Vec<Fault> = Vec::new();
     while Instant::now() < until {
+        if random.bool() {
+            at_work(&client).await;
+        }
         pause(Duration::from_millis(random.u64(PEACE_MS))).await;
         if round.is_empty() {
             round = FAULTS.into();

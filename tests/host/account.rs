@@ -48,7 +48,7 @@ impl Outlet for Recorder {
 
 struct Rig {
     account: Account,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Box<Request>>,
     seen: mpsc::Receiver<Seen>,
 }
 
@@ -103,7 +103,7 @@ impl Rig {
             command: command(name, "{}"),
             is_verify: false,
         };
-        self.requests.send(request).await.unwrap();
+        self.requests.send(Box::new(request)).await.unwrap();
     }
 
     async fn until_lost(&mut self) -> Status {

@@ -2,6 +2,7 @@
 
 use super::provider::{Provider, Says, capabilities};
 use super::world::{Caller, Owner, account, bus, saying};
+use im_bridge::bus::replies::AskError;
 use im_bridge::outbound::Outbound;
 use im_bridge_plugin_api::abi::Status;
 use im_bridge_sdk::model::AccountState;
@@ -215,4 +216,13 @@ async fn each_request_that_was_taken_is_answered_when_the_account_ends() {
     tokio::time::timeout(WITHIN, count)
         .await
         .expect("an answer to each");
+    eventually("nobody to answer", || async {
+        let subject = bus
+            .subjects
+            .request(&account(), &"message.send".parse().unwrap());
+        let replies = bus.control.replies();
+        let asked = replies.ask(subject, None, "{}".into(), WITHIN).await;
+        matches!(asked, Err(AskError::NoResponders { .. })).then_some(())
+    })
+    .await;
 }

@@ -138,6 +138,8 @@ async fn work(shared: Arc<Shared>, mut store: Box<Store>) {
             let mut state = shared.lock();
             let Some(request) = state.waiting.pop_front() else {
                 state.store = Some(store);
+                // A handle keeps the memory of a task that has ended.
+                state.task = None;
                 return;
             };
             request

@@ -134,14 +134,14 @@ enum Order {
 /// An account's supervisor, seen from outside. Dropping it ends the account at once.
 pub struct Account {
     orders: mpsc::Sender<Order>,
-    task: JoinHandle<mpsc::Receiver<Request>>,
+    task: JoinHandle<mpsc::Receiver<Box<Request>>>,
 }
 
 impl Account {
     /// Starts the supervisor; it takes commands from `requests` while the adapter may have more.
     pub fn supervise(
         settings: Settings,
-        requests: mpsc::Receiver<Request>,
+        requests: mpsc::Receiver<Box<Request>>,
         outlet: impl Outlet,
     ) -> Self {
         Self::supervise_beside(settings, requests, outlet, std::future::pending())
@@ -151,7 +151,7 @@ impl Account {
     /// told costs no hop to get there.
     pub fn supervise_beside(
         settings: Settings,
-        requests: mpsc::Receiver<Request>,
+        requests: mpsc::Receiver<Box<Request>>,
         outlet: impl Outlet,
         beside: impl Future<Output = Infallible> + Send + 'static,
     ) -> Self {
@@ -183,7 +183,7 @@ impl Account {
 
     /// Ends the account and waits for it. Gives back what commands come from: those that were not taken are still in it.
     /// None: a bug ended it before.
-    pub async fn end(self, ending: Ending) -> Option<mpsc::Receiver<Request>> {
+    pub async fn end(self, ending: Ending) -> Option<mpsc::Receiver<Box<Request>>> {
         let _ = self.orders.send(Order::End(ending)).await;
         self.task.await.ok()
     }
@@ -212,7 +212,7 @@ impl Life {
 
 struct Supervisor<O> {
     settings: Settings,
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<Box<Request>>,
     orders: mpsc::Receiver<Order>,
     outlet: O,
     flights: Flights,
@@ -226,7 +226,7 @@ const AT_ONCE: Ending = Ending {
 };
 
 impl<O: Outlet> Supervisor<O> {
-    async fn run(mut self) -> mpsc::Receiver<Request> {
+    async fn run(mut self) -> mpsc::Receiver<Box<Request>> {
         loop {
             let began = Instant::now();
             self.status(Status::Starting);
@@ -280,7 +280,8 @@ impl<O: Outlet> Supervisor<O> {
                 });
             }
         };
-        let created = Instance::create(plugin, account, config, options.clone()).await;
+        // What begins and ends an instance lies in boxes: it is rare, and while it serves its room would lie idle.
+        let created = Box::pin(Instance::create(plugin, account, config, options.clone())).await;
         let (instance, mut inbox) = match created {
             Ok((instance, inbox)) => (Arc::new(instance), inbox),
             Err(error) => return error.fault().map_or(Life::Refused(error), Life::Fault),
@@ -291,7 +292,7 @@ impl<O: Outlet> Supervisor<O> {
             Ok(order) => Err(Life::ordered(Some(order))),
             Err(TryRecvError::Disconnected) => Err(Life::ordered(None)),
             Err(TryRecvError::Empty) => {
-                let started = self.serve_while(&mut inbox, instance.start()).await;
+                let started = Box::pin(self.serve_while(&mut inbox, instance.start())).await;
                 started.map_err(|error| error.fault().map_or(Life::Refused(error), Life::Fault))
             }
         };
@@ -315,7 +316,7 @@ impl<O: Outlet> Supervisor<O> {
                 stop: STOP_POISONED,
             },
         };
-        let end = self.end(instance, &mut inbox, ending).await;
+        let end = Box::pin(self.end(instance, &mut inbox, ending)).await;
         match (end, life) {
             // What happens on the way out is a fault of its own, unless the account ends anyway.
             (Some(fault), Life::Anew | Life::Refused(_)) => Life::Fault(fault),
@@ -337,7 +338,7 @@ impl<O: Outlet> Supervisor<O> {
                 () = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {
                     self.overdue(instance);
                 }
-                Some(request) = self.requests.recv(), if may_take => self.execute(instance, request),
+                Some(request) = self.requests.recv(), if may_take => self.execute(instance, *request),
             }
         }
     }

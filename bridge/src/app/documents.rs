@@ -81,7 +81,8 @@ impl Desk {
     async fn run(mut self) {
         loop {
             let documents = self.documents.borrow_and_update().clone();
-            match self.write(&documents).await {
+            // Writing is rare; in a box it costs an idle account nothing.
+            match Box::pin(self.write(&documents)).await {
                 Ok(()) if documents.is_last => return,
                 Ok(()) => {
                     if self.documents.changed().await.is_err() {

@@ -19,10 +19,8 @@ use im_bridge_sdk::model::{
     AccountState, Capabilities, CapabilityDocument, Challenge, Connection, ErrorCode, ErrorObject,
     Owner, SelfUser, State, Time, UserAction,
 };
-use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -323,28 +321,22 @@ impl Face {
 
     /// What the account can: the adapter's general answer, changed by this.
     fn patch(&self, known: &mut Known, patch: Option<&Value>) {
-        let Some(adapter) = known.adapter.clone() else {
+        let Some(adapter) = &known.adapter else {
             return;
         };
-        let mut document = adapter.capabilities().clone();
-        if let Some(patch) = patch {
-            merge(&mut document, patch);
-        }
-        let capabilities: Capabilities = match serde_json::from_value(document) {
-            Ok(capabilities) => capabilities,
+        let offer = match adapter.offer(patch) {
+            Ok(offer) => offer,
             Err(error) => {
                 let account = &self.account;
                 tracing::warn!(%account, %error, "reported capabilities fit no account; the ones before stay");
                 return;
             }
         };
-        let mut published = adapter.document(&capabilities, String::new());
-        published.revision = revision(&published);
-        known.capabilities = Some(Arc::new(capabilities));
+        known.capabilities = Some(offer.capabilities);
         self.documents.send_if_modified(|documents| {
             let before = documents.capabilities.as_ref();
-            let is_new = before.is_none_or(|before| before.revision != published.revision);
-            documents.capabilities = Some(Arc::new(published));
+            let is_new = before.is_none_or(|before| before.revision != offer.document.revision);
+            documents.capabilities = Some(offer.document);
             is_new
         });
     }
@@ -434,38 +426,6 @@ fn failed(reason: &'static str, detail: &[u8]) -> Next {
     next
 }
 
-/// RFC 7396.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(members) = target else {
-        return;
-    };
-    for (key, value) in patch {
-        if value.is_null() {
-            members.remove(key);
-        } else {
-            merge(members.entry(key.as_str()).or_insert(Value::Null), value);
-        }
-    }
-}
-
-fn revision(document: &CapabilityDocument) -> String {
-    let text = serde_json::to_string(document).expect("a document of the model becomes JSON");
-    let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref()[..4]
-        .iter()
-        .fold(String::new(), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
-}
-
 fn now() -> Time {
     Time::from_ms(unix_ms())
 }
@@ -478,20 +438,4 @@ fn after(pause: Duration) -> Time {
 /// A session is wanted and not there, for the second time at least if the state before was one of these, too.
 fn is_trying(state: &AccountState) -> bool {
     matches!(state, AccountState::Connecting | AccountState::Backoff)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_merge_patch_replaces_adds_and_removes() {
-        let mut target = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": [1] });
-        merge(
-            &mut target,
-            &json!({ "a": null, "b": { "c": 4 }, "e": [], "f": { "g": null } }),
-        );
-        assert_eq!(target, json!({ "b": { "c": 4, "d": 3 }, "e": [], "f": {} }));
-    }
 }

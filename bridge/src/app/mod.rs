@@ -25,6 +25,7 @@ mod load;
 pub(crate) mod login;
 mod logins;
 pub(crate) mod lookout;
+mod offer;
 mod outlet;
 mod own_metrics;
 mod owned;

@@ -132,7 +132,7 @@ enum Next {
 }
 
 impl Life {
-    async fn run(mut self, wanted: Arc<Wanted>, requests: mpsc::Receiver<Request>) {
+    async fn run(mut self, wanted: Arc<Wanted>, requests: mpsc::Receiver<Box<Request>>) {
         let scribe = Scribe::start(&self.held.base.bus, &self.face, &self.held.hold);
         let kv = tokio::select! {
             biased;
@@ -140,7 +140,8 @@ impl Life {
                 tracing::debug!(account = %self.face.account, ?end, "ended before it was fenced");
                 None
             }
-            opened = self.open_keys() => opened,
+            // What is done once lies in a box: an idle account keeps room for the largest of what it may wait for.
+            opened = Box::pin(self.open_keys()) => opened,
         };
         if let Some(kv) = kv {
             let outbound = Arc::new(self.outbound(&wanted));
@@ -156,7 +157,7 @@ impl Life {
         self.held.base.directory.remove(&self.face);
         self.face.leave();
         if self.held.hold.is_held() {
-            scribe.finish(LAST_WORD_WITHIN).await;
+            Box::pin(scribe.finish(LAST_WORD_WITHIN)).await;
         }
     }
 
@@ -225,13 +226,14 @@ impl Life {
     async fn serve_all(
         &mut self,
         mut wanted: Arc<Wanted>,
-        mut requests: mpsc::Receiver<Request>,
+        mut requests: mpsc::Receiver<Box<Request>>,
         kv: &Kv,
         outbound: Arc<Outbound>,
     ) {
-        let asked = self.subscribe(&outbound).await;
+        let asked = Box::pin(self.subscribe(&outbound)).await;
         let mut open = Some((asked, Arc::clone(&outbound)));
-        let mut webhooks = webhooks::Subscription::start(&self.held.base, &self.face).await;
+        let webhooks = webhooks::Subscription::start(&self.held.base, &self.face);
+        let mut webhooks = Box::pin(webhooks).await;
         loop {
             let adapter = wanted.adapter.clone().filter(|_| wanted.part.enabled);
             let next = match adapter {
@@ -245,9 +247,9 @@ impl Life {
                     };
                     if matches!(next, Next::End(_)) {
                         webhooks.iter_mut().for_each(webhooks::Subscription::end);
-                        self.close(open.take(), ending).await;
+                        Box::pin(self.close(open.take(), ending)).await;
                     }
-                    let Some(back) = supervised.end(ending).await else {
+                    let Some(back) = Box::pin(supervised.end(ending)).await else {
                         tracing::error!(account = %self.face.account, "the account's task is gone; it ends here");
                         return;
                     };
@@ -277,7 +279,7 @@ impl Life {
                     outbound.adopt(self.terms(&new));
                     wanted = new;
                 }
-                Next::End(ending) => return self.close(open.take(), ending).await,
+                Next::End(ending) => return Box::pin(self.close(open.take(), ending)).await,
                 Next::Lost => return,
             }
         }
@@ -317,7 +319,7 @@ impl Life {
         &mut self,
         wanted: &Arc<Wanted>,
         adapter: Arc<Adapter>,
-        requests: mpsc::Receiver<Request>,
+        requests: mpsc::Receiver<Box<Request>>,
         kv: &Kv,
         outbound: &Outbound,
     ) -> (Supervised, Next) {

@@ -6,6 +6,7 @@
 
 use super::choice::{Barred, Choice, Files, Held, Memory, Why, choose};
 use super::logins::Logins;
+use super::offer::Offers;
 use crate::bus::Provider;
 use crate::config::Early;
 use crate::config::schema::AdapterSchema;
@@ -13,7 +14,7 @@ use crate::loader::config::ProviderConfig;
 use crate::loader::error::What;
 use crate::loader::host::{Faults, Patience, Plugin};
 use crate::loader::{Loaded, Loader, Outcome, PluginsConfig};
-use im_bridge_sdk::model::{AdapterBuild, Capabilities, CapabilityDocument, MODEL, ModelVersion};
+use im_bridge_sdk::model::AdapterBuild;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub struct Adapter {
     pub plugin: Arc<Plugin>,
     pub faults: Arc<Mutex<Faults>>,
     pub logins: Arc<Logins>,
+    pub(super) offers: Offers,
 }
 
 impl Adapter {
@@ -56,6 +58,7 @@ impl Adapter {
                 |paced| Arc::clone(&paced.logins),
             ),
             loaded,
+            offers: Offers::default(),
         })
     }
 
@@ -83,22 +86,6 @@ impl Adapter {
     /// What it can, as JSON, before an account reported more or less.
     pub fn capabilities(&self) -> &Value {
         &self.loaded.description.capabilities.document
-    }
-
-    /// The document of an account that can this.
-    pub fn document(&self, capabilities: &Capabilities, revision: String) -> CapabilityDocument {
-        let noise = self.loaded.description.operations.iter();
-        let quiet = noise.filter(|(_, class)| !matches!(class.as_str(), "command" | "session"));
-        CapabilityDocument {
-            adapter: self.build(),
-            model: ModelVersion {
-                minor: self.model_minor(),
-                ..MODEL
-            },
-            revision,
-            capabilities: capabilities.clone(),
-            noise: quiet.map(|(name, _)| name.clone()).collect(),
-        }
     }
 }
 

@@ -24,7 +24,6 @@ pub mod patience;
 pub mod permissions;
 pub mod provision;
 mod pull;
-pub mod questions;
 pub mod replies;
 pub mod service;
 pub mod shard;

@@ -51,7 +51,8 @@ impl View {
 /// See the front page.
 #[derive(Debug)]
 pub struct Hands {
-    requests: mpsc::Sender<Request>,
+    /// Boxed: a channel has room for 32 of what it carries from the beginning, and most accounts are idle.
+    requests: mpsc::Sender<Box<Request>>,
     flights: Mutex<HashMap<u64, Flight>>,
     next: AtomicU64,
     view: watch::Sender<View>,
@@ -99,7 +100,7 @@ impl Drop for Forgotten {
 
 impl Hands {
     /// The other end is the supervisor's.
-    pub fn new() -> (Arc<Self>, mpsc::Receiver<Request>) {
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<Box<Request>>) {
         let (requests, taken) = mpsc::channel(ON_THE_WAY_MAX);
         let hands = Self {
             requests,
@@ -175,11 +176,11 @@ impl Hands {
             Ok(Ok(room)) => {
                 let first = Some(first);
                 self.lock().insert(tag, Flight { first, late });
-                room.send(Request {
+                room.send(Box::new(Request {
                     tag,
                     command,
                     is_verify,
-                });
+                }));
                 let ended = self.end(end).await;
                 let is_unknown = matches!(ended, Ended::Unknown(_));
                 return Handed {

@@ -151,11 +151,16 @@ impl Pump {
             tokio::select! {
                 biased;
                 () = self.stop.notified() => break,
-                Some(message) = controls.next() => self.take(message, true).await,
-                Some(message) = requests.next() => self.take(message, false).await,
+                // In boxes, because most of the time nobody asks.
+                Some(message) = controls.next() => Box::pin(self.take(message, true)).await,
+                Some(message) = requests.next() => Box::pin(self.take(message, false)).await,
                 else => return,
             }
         }
+        Box::pin(self.drain(requests, controls)).await;
+    }
+
+    async fn drain(&self, requests: Subscriber, controls: Subscriber) {
         for mut subscriber in [requests, controls] {
             // Not at once: what the server has sent by then would be dropped here, and its caller hear nothing. The server
             // removes it with the connection at the latest.

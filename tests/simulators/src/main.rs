@@ -8,6 +8,7 @@
 
 mod goofish;
 mod sim;
+mod wukongim;
 
 use std::net::SocketAddr;
 
@@ -37,6 +38,8 @@ enum Provider {
         #[arg(long, value_name = "ADDRESS")]
         ws: SocketAddr,
     },
+    /// WuKongIM with OpenChat in front of it
+    Wukongim(wukongim::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -84,6 +87,7 @@ async fn serve(provider: Provider) -> std::io::Result<()> {
             );
             sim::serve(listener).await
         }
+        Provider::Wukongim(options) => wukongim::serve(options).await,
     }
 }
 
