@@ -22,7 +22,7 @@ use im_bridge_sdk::model::{
 use serde_json::{Map, Value, json};
 
 use crate::PROVIDER;
-use crate::native::calls::Conversation;
+use crate::native::answers::Conversation;
 use crate::native::content::Content;
 use crate::native::item::Item;
 use crate::native::{message, private};

@@ -6,6 +6,8 @@
 //!
 //! Not here: the socket (`session.rs`), and what an answer means (`outbound.rs`).
 
+mod asking;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,7 +17,9 @@ use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
 use crate::locked;
-use crate::native::frame::{self, Answer, Refusal, Reply};
+use crate::native::frame::{self, Answer, Reply};
+
+pub use asking::{AskError, Asker};
 
 /// Requests waiting for their answers. More than the commands and reads the adapter announces, plus its own.
 const WAITING_MAX: usize = 64;
@@ -59,32 +63,6 @@ pub enum Ending {
     Reconnect,
     /// Stay away until told otherwise.
     LogOut,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
-    Session,
-    Command,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// Not handed over.
-    #[error("there is no session with the provider")]
-    NotConnected,
-    /// Not handed over.
-    #[error("{WAITING_MAX} requests are waiting for their answers already")]
-    Busy,
-    #[error("the provider refused: {}", .0.native_text().unwrap_or_else(|| .0.native_code()))]
-    Refused(Refusal),
-    /// Handed over.
-    #[error("the connection ended before the answer")]
-    Lost,
-    /// Handed over.
-    #[error("no answer within {0:?}")]
-    Late(Duration),
 }
 
 impl Link {

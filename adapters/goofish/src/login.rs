@@ -4,27 +4,25 @@
 //! bound to; all of it belongs to the cookies that the operator gave, and other ones begin anew. A token is fetched once half
 //! of its time is over, or when the provider refuses it.
 //!
-//! Not here: the WebSocket (`session.rs`), and what a call means (`native/mtop.rs`).
+//! Not here: keeping it (`login/kept.rs`), the WebSocket (`session.rs`), and what a call means (`native/mtop.rs`).
 
-use std::fmt::Display;
+mod kept;
+
 use std::time::Duration;
 
 use im_bridge_sdk::model::ErrorCode;
-use im_bridge_sdk::model::ids::B32;
-use im_bridge_sdk::{Context, Fault, KvPut, Noise, Outcome, State, http};
+use im_bridge_sdk::{Context, Fault, Noise, Outcome, State, http};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cookies::{Jar, SIGNING};
 use crate::native::mtop::{self, Api, LOGIN_TOKEN, Refusal, Signed};
 use crate::session::Trouble;
-use crate::{Config, Goofish, locked};
+use crate::{Goofish, locked};
 
-const DEVICE: &str = "session/device";
-const COOKIES: &str = "session/cookies";
-const TOKEN: &str = "session/token";
+pub use kept::drop_token;
+use kept::{bound_to, keep_cookies, load};
 
-const KEEP_WITHIN: Duration = Duration::from_secs(2);
 /// Longest answer of mtop; real ones have a few kilobytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// The provider asks to slow down without saying how long.
@@ -59,14 +57,6 @@ impl Token {
     pub fn renew_ms(&self) -> i64 {
         self.obtained_ms.saturating_add(self.valid_ms / 2)
     }
-}
-
-/// Cookies as they are kept.
-#[derive(Serialize, Deserialize)]
-struct KeptCookies {
-    /// Hash of those that the operator gave.
-    given: String,
-    cookies: String,
 }
 
 /// Why a call of mtop brought nothing.
@@ -139,16 +129,6 @@ pub async fn ensure(goofish: &Goofish, cx: &Context) -> Result<Token, Trouble> {
     }
 }
 
-/// The provider refused the token.
-pub async fn drop_token(goofish: &Goofish, cx: &Context) {
-    locked(&goofish.login).token = None;
-    let deleted = cx.timeout(KEEP_WITHIN, cx.kv().delete(TOKEN)).await;
-    told(
-        deleted.map(|deleted| deleted.err()),
-        "the token was not forgotten",
-    );
-}
-
 /// A new token.
 pub async fn fetch(goofish: &Goofish, cx: &Context) -> Result<Token, CallError> {
     let device = goofish.device();
@@ -162,7 +142,7 @@ pub async fn fetch(goofish: &Goofish, cx: &Context) -> Result<Token, CallError> 
         valid_ms: read.valid_ms,
     };
     locked(&goofish.login).token = Some(token.clone());
-    keep(cx, TOKEN, &token, "the token was not kept").await;
+    kept::keep_token(cx, &token).await;
     Ok(token)
 }
 
@@ -288,105 +268,4 @@ pub fn outcome(error: &CallError) -> Outcome {
         }
         _ => Outcome::error(code, error),
     }
-}
-
-/// Reads what is kept, once. Without a device id that outlives this process a token would be bound to nothing, so the
-/// account waits until its state can be reached.
-async fn load(goofish: &Goofish, cx: &Context) -> Result<(), Fault> {
-    if locked(&goofish.login).is_loaded {
-        return Ok(());
-    }
-    let config = &goofish.config;
-    let device = match &config.device_id {
-        Some(device) => device.clone(),
-        None => device(goofish, cx).await?,
-    };
-    let given = given(config);
-    let kept = cx.kv().get::<KeptCookies>(COOKIES).await.ok().flatten();
-    let kept = kept.filter(|kept| kept.value.given == given);
-    let token = cx.kv().get::<Token>(TOKEN).await.ok().flatten();
-    let token = token
-        .map(|entry| entry.value)
-        .filter(|token| token.bound_to == bound_to(config, &device));
-    let cookies = kept.map(|kept| kept.value.cookies);
-    *locked(&goofish.login) = Login {
-        is_loaded: true,
-        jar: Jar::of(cookies.as_deref().unwrap_or(config.cookies.expose())),
-        device,
-        token,
-    };
-    Ok(())
-}
-
-async fn device(goofish: &Goofish, cx: &Context) -> Result<String, Fault> {
-    let kv = cx.kv();
-    if let Some(kept) = kv.get::<String>(DEVICE).await? {
-        return Ok(kept.value);
-    }
-    let hex = |digits: usize| -> String {
-        (0..digits)
-            .map(|_| fastrand::digit(16).to_ascii_uppercase())
-            .collect()
-    };
-    let whose = goofish
-        .cookie_user()
-        .unwrap_or_else(|| cx.now_ms().to_string());
-    let made = format!(
-        "{}-{}-4{}-8{}-{}-{whose}",
-        hex(8),
-        hex(4),
-        hex(3),
-        hex(3),
-        hex(12)
-    );
-    // Whoever was faster has made the one that counts.
-    let first = KvPut {
-        revision: Some(0),
-        ..KvPut::default()
-    };
-    match kv.put_with(DEVICE, &made, first).await {
-        Ok(_) => Ok(made),
-        Err(im_bridge_sdk::KvError::Conflict) => Ok(kv
-            .get::<String>(DEVICE)
-            .await?
-            .map_or(made, |kept| kept.value)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn keep_cookies(goofish: &Goofish, cx: &Context) {
-    let kept = KeptCookies {
-        given: given(&goofish.config),
-        cookies: goofish.cookie_header(),
-    };
-    keep(cx, COOKIES, &kept, "the cookies were not kept").await;
-}
-
-/// What cannot be kept is fetched again after a restart.
-async fn keep(cx: &Context, key: &str, value: &impl Serialize, otherwise: &'static str) {
-    let sealed = KvPut {
-        is_secret: true,
-        ..KvPut::default()
-    };
-    let kept = cx
-        .timeout(KEEP_WITHIN, cx.kv().put_with(key, value, sealed))
-        .await;
-    told(kept.map(|kept| kept.err()), otherwise);
-}
-
-fn told(failed: Option<Option<impl Display>>, otherwise: &'static str) {
-    match failed {
-        Some(None) => {}
-        Some(Some(error)) => tracing::warn!(%error, "{otherwise}"),
-        None => tracing::warn!(error = "the account's state takes too long", "{otherwise}"),
-    }
-}
-
-/// Tells other cookies of the operator from these.
-fn given(config: &Config) -> String {
-    B32::of(config.cookies.expose().trim().as_bytes()).to_string()
-}
-
-fn bound_to(config: &Config, device: &str) -> String {
-    B32::of(format!("{}\n{}\n{device}", given(config), config.app_key).as_bytes()).to_string()
 }

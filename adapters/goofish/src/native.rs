@@ -6,12 +6,13 @@
 //! * `frame.rs`: requests, answers, pushes, acknowledgements.
 //! * `item.rs`: what a push carries: MessagePack or JSON, told apart by structure. With `msgpack.rs`.
 //! * `message.rs`, `content.rs`: a chat message, pushed or from the history, and what it says.
-//! * `calls.rs`: bodies of requests and what is read from their answers.
+//! * `calls.rs`, `answers.rs`: bodies of requests, and what is read of their answers; `refusal.rs`: why there is none.
 //! * `mtop.rs`: signature, query, refusals.
 //! * `private.rs`: what must never leave the adapter.
 //!
 //! Not here: which answer belongs to which request (`link.rs`).
 
+pub mod answers;
 pub mod calls;
 pub mod content;
 pub mod frame;
@@ -20,6 +21,7 @@ pub mod message;
 pub mod msgpack;
 pub mod mtop;
 pub mod private;
+pub mod refusal;
 
 use serde_json::Value;
 

@@ -22,7 +22,8 @@ use serde_json::value::RawValue;
 
 use crate::Goofish;
 use crate::link::{AskError, Asker};
-use crate::native::frame::{Refusal, Reply};
+use crate::native::frame::Reply;
+use crate::native::refusal::Refusal;
 
 pub use messages::Unread;
 

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::native::calls::Conversation;
+use crate::native::answers::Conversation;
 use crate::native::message::Message;
 
 /// Conversations that are remembered; the oldest go first and are looked up again.

@@ -5,12 +5,13 @@
 //! acknowledgements are written all the time. After a loss the account connects again at its own interval, and once the
 //! attempts for that are used up with a growing delay, for ever.
 //!
-//! * `opening.rs`: register, and tell the provider where to begin. * `catch_up.rs`: what was missed. * `heart.rs`: silence.
+//! * `opening.rs`: register, and tell the provider where to begin. * `catch_up.rs`, `cursor.rs`: what was missed. * `heart.rs`: silence.
 //! * `line.rs`: the socket and what is held of it. * `ending.rs`: why a session ended, and what follows.
 //!
 //! Not here: what an item means (`inbound.rs`), what commands ask (`outbound.rs`).
 
 mod catch_up;
+mod cursor;
 mod ending;
 mod heart;
 mod line;
@@ -125,7 +126,7 @@ async fn serve(
     let mut was_online = false;
     let mut resync_at: Option<Duration> = None;
     let mut resynced_at: Option<Duration> = None;
-    let mut keeping = pin!(catch_up::keep_cursor(goofish, cx));
+    let mut keeping = pin!(cursor::keep(goofish, cx));
     let mut renewing = pin!(renew(goofish, cx));
     loop {
         if is_draining
@@ -133,7 +134,7 @@ async fn serve(
             && goofish.progress().is_all_settled()
             && link.is_idle()
         {
-            catch_up::save_cursor(goofish, cx).await;
+            cursor::save(goofish, cx).await;
             return Ok(Ended::Drained);
         }
         if resync_at.is_none() && goofish.take_resync() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use im_bridge_adapter_goofish::native::calls::{Conversation, Page, Sent};
+use im_bridge_adapter_goofish::native::answers::{Conversation, Page, Sent};
 use im_bridge_adapter_goofish::native::frame::{self, Down};
 use im_bridge_adapter_goofish::native::item::{self, Item};
 use im_bridge_adapter_goofish::native::{msgpack, mtop};

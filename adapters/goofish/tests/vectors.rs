@@ -5,12 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use im_bridge_adapter_goofish::native::calls::{self, Conversation, Page, Sending, Sent};
+use im_bridge_adapter_goofish::native::answers::{Conversation, Page, Sent};
+use im_bridge_adapter_goofish::native::calls::{self, Sending};
 use im_bridge_adapter_goofish::native::content::{Content, Picture};
-use im_bridge_adapter_goofish::native::frame::{self, Answer, Down, Push, Refusal, Registration};
+use im_bridge_adapter_goofish::native::frame::{self, Answer, Down, Push, Registration};
 use im_bridge_adapter_goofish::native::item::{self, Item};
 use im_bridge_adapter_goofish::native::message::Message;
 use im_bridge_adapter_goofish::native::mtop::{self, LOGIN_TOKEN, Signed, Token};
+use im_bridge_adapter_goofish::native::refusal::Refusal;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

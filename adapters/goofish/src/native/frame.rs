@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
+use super::refusal::{FLOW_CONTROL, Refusal, is_unauthorized};
 use super::{number, text};
 
 /// Pushed items that one frame may hold; more are left for the history to tell.
@@ -14,8 +15,6 @@ pub const ITEMS_MAX: usize = 10_000;
 
 /// The code of success: the number, nothing else.
 pub const OK: i64 = 200;
-/// Login no longer valid: new token, new socket.
-pub const UNAUTHORIZED: i64 = 401;
 
 #[derive(Serialize)]
 struct Request<'a, B: Serialize> {
@@ -205,17 +204,6 @@ impl RawItem {
     }
 }
 
-/// Why the provider did not do what was asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refusal {
-    /// The frame's code; none when it had no code that the protocol knows.
-    pub code: Option<i64>,
-    /// The body's own code.
-    pub body_code: Option<String>,
-    pub reason: Option<String>,
-    pub more: Option<String>,
-}
-
 impl Answer {
     /// The login is no longer valid, whatever was asked.
     pub fn is_unauthorized(&self) -> bool {
@@ -242,165 +230,9 @@ impl Answer {
     }
 }
 
-/// The provider's word for "slow down", in a body.
-const FLOW_CONTROL: &str = "400600001";
-
-impl Refusal {
-    /// The login is no longer valid, whatever was asked.
-    pub fn is_unauthorized(&self) -> bool {
-        is_unauthorized(self.code, self.reason.as_deref())
-    }
-
-    pub fn is_flow_control(&self) -> bool {
-        self.code == Some(429) || self.body_code.as_deref() == Some(FLOW_CONTROL)
-    }
-
-    pub fn is_content(&self) -> bool {
-        let forbids = |text: &str| text.contains("CSI_FORBID");
-        self.more.as_deref().is_some_and(forbids) || self.reason.as_deref().is_some_and(forbids)
-    }
-
-    /// Too many connections of the account.
-    pub fn is_connection_limit(&self) -> bool {
-        let reason = self.reason.as_deref().unwrap_or_default().to_lowercase();
-        ["connect limit", "session remove", "too many"]
-            .iter()
-            .any(|words| reason.contains(words))
-    }
-
-    /// The provider said no for certain; anything else may have happened.
-    pub fn is_certain(&self) -> bool {
-        match self.code {
-            Some(OK) => true,
-            Some(code) => (400..500).contains(&code) && code != 408,
-            None => false,
-        }
-    }
-
-    /// The code that people see: the body's, where it has one.
-    pub fn native_code(&self) -> String {
-        let code = |code: i64| code.to_string();
-        self.body_code
-            .clone()
-            .or_else(|| self.code.map(code))
-            .unwrap_or_default()
-    }
-
-    /// What the provider says about it.
-    pub fn native_text(&self) -> Option<String> {
-        match (&self.reason, &self.more) {
-            (Some(reason), Some(more)) => Some(format!("{reason} ({more})")),
-            (reason, more) => reason.clone().or_else(|| more.clone()),
-        }
-    }
-}
-
-/// By its code, or by a body that says so.
-fn is_unauthorized(code: Option<i64>, reason: Option<&str>) -> bool {
-    let lost_token = |reason: &str| {
-        let reason = reason.to_lowercase();
-        reason.contains("token") && reason.contains("not found")
-    };
-    code == Some(UNAUTHORIZED) || reason.is_some_and(lost_token)
-}
-
 fn json(frame: &impl Serialize) -> String {
     serde_json::to_string(frame).expect("frames have string keys only, so they are JSON")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(text: &str) -> Result<Reply, Refusal> {
-        match read(text).unwrap() {
-            Down::Answer(answer) => answer.outcome(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_push_is_told_by_its_path_even_when_it_looks_like_an_answer() {
-        let text =
-            r#"{"lwp":"/s/sync","code":200,"headers":{"mid":"1 0","z":1,"a":"x"},"body":{}}"#;
-        let Down::Push(push) = read(text).unwrap() else {
-            panic!("a push")
-        };
-        assert_eq!(
-            push.acknowledgement,
-            r#"{"code":200,"headers":{"mid":"1 0","z":1,"a":"x"}}"#
-        );
-        assert!(push.is_malformed);
-        assert!(push.items.is_empty());
-    }
-
-    #[test]
-    fn only_the_number_200_without_a_reason_is_success() {
-        assert!(answer(r#"{"code":200,"headers":{"mid":"1"},"body":{"a":1}}"#).is_ok());
-        assert!(answer(r#"{"code":200,"headers":{"mid":"1"}}"#).is_ok());
-        for text in [
-            r#"{"code":0,"headers":{"mid":"1"},"body":{}}"#,
-            r#"{"code":"200","headers":{"mid":"1"},"body":{}}"#,
-            r#"{"code":200,"headers":{"mid":"1"},"body":{"reason":"no"}}"#,
-        ] {
-            assert!(answer(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_answer_may_have_a_path_and_a_frame_may_be_neither() {
-        assert!(answer(r#"{"lwp":"/reg","code":200,"headers":{"mid":"1"}}"#).is_ok());
-        for body in [
-            "[]",
-            "7",
-            "\"x\"",
-            "null",
-            r#"{"syncPushPackage":[]}"#,
-            r#"{"syncPushPackage":{"data":{}}}"#,
-        ] {
-            let text = format!(r#"{{"lwp":"/s/sync","headers":[],"body":{body}}}"#);
-            assert!(
-                matches!(read(&text).unwrap(), Down::Push(push) if push.is_malformed),
-                "{body}"
-            );
-        }
-        for text in [r#"{"code":200}"#, r#"{"headers":{"mid":"1"}}"#, "{}"] {
-            assert!(matches!(read(text).unwrap(), Down::Other), "{text}");
-        }
-        assert!(read("hello").is_err());
-        assert!(read("[1]").is_err());
-    }
-
-    #[test]
-    fn refusals_are_told_apart() {
-        let refused = |text: &str| answer(text).unwrap_err();
-        let flow = refused(
-            r#"{"code":200,"headers":{"mid":"1"},"body":{"reason":"x","code":"400600001"}}"#,
-        );
-        assert!(flow.is_flow_control() && flow.is_certain());
-        let flow = refused(r#"{"code":200,"headers":{"mid":"1"},"body":{"code":400600001}}"#);
-        assert!(flow.is_flow_control());
-        let content = refused(
-            r#"{"code":200,"headers":{"mid":"1"},"body":{"reason":"x","moreInfo":"CSI_FORBID||x"}}"#,
-        );
-        assert!(content.is_content() && !content.is_flow_control());
-        let unauthorized =
-            refused(r#"{"code":401,"headers":{"mid":"1"},"body":{"reason":"invalid token"}}"#);
-        assert!(unauthorized.is_unauthorized());
-        assert!(
-            refused(r#"{"code":400,"headers":{"mid":"1"},"body":{"reason":"Token Not Found"}}"#)
-                .is_unauthorized()
-        );
-        assert!(
-            refused(r#"{"code":403,"headers":{"mid":"1"},"body":{"reason":"connect limit"}}"#)
-                .is_connection_limit()
-        );
-        for text in [
-            r#"{"code":500,"headers":{"mid":"1"}}"#,
-            r#"{"code":408,"headers":{"mid":"1"}}"#,
-            r#"{"code":"x","headers":{"mid":"1"}}"#,
-        ] {
-            assert!(!refused(text).is_certain(), "{text}");
-        }
-    }
-}
+mod tests;

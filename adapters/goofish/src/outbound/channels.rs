@@ -7,7 +7,8 @@ use im_bridge_sdk::{Command, Context, Noise, Outcome};
 
 use super::{Done, Effect, ask, failed, option, read};
 use crate::inbound::listed_channel;
-use crate::native::calls::{self, CREATE, Conversation, FIRST_CURSOR, LIST, Page};
+use crate::native::answers::{Conversation, Page};
+use crate::native::calls::{self, CREATE, FIRST_CURSOR, LIST};
 use crate::native::mtop::{self, USER_QUERY};
 use crate::native::text;
 use crate::sends::CLOCK_MS;

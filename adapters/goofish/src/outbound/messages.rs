@@ -7,7 +7,8 @@ use im_bridge_sdk::{Command, Context, Outcome};
 
 use super::{Done, Effect, ask, channels, failed, read};
 use crate::inbound::{model_message, order_key, order_ms, user};
-use crate::native::calls::{self, CLEAR_RED_POINT, FIRST_CURSOR, HISTORY, Page, READ, RECALL};
+use crate::native::answers::{Conversation, Page};
+use crate::native::calls::{self, CLEAR_RED_POINT, FIRST_CURSOR, HISTORY, READ, RECALL};
 use crate::native::message::Message;
 use crate::sends::Author;
 use crate::{Goofish, locked};
@@ -247,7 +248,7 @@ pub async fn unread(goofish: &Goofish, cx: &Context, command: &Command) -> Done 
     let asked: params::UnreadGet = command.params()?;
     let is_stale = match channels::all(goofish, cx, command).await {
         Ok(all) => {
-            let count = |one: &calls::Conversation| Some((one.id.clone(), one.unread?));
+            let count = |one: &Conversation| Some((one.id.clone(), one.unread?));
             *locked(&goofish.unread) = all
                 .iter()
                 .filter_map(count)

@@ -7,8 +7,8 @@ use im_bridge_sdk::{Context, Fault, Noise, State};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::Trouble;
-use super::catch_up::{self, Wanted};
+use super::catch_up::{self, SyncError, Wanted};
+use super::{Trouble, cursor};
 use crate::config::SyncFrom;
 use crate::link::Asker;
 use crate::native::calls::{ACK_DIFF, GET_STATE, ack_diff, get_state};
@@ -32,7 +32,7 @@ pub async fn open(goofish: &Goofish, cx: &Context, token: &login::Token) -> Resu
     cx.state(goofish.online(State::catching_up()));
     goofish.link.registered();
     sends::read_back(goofish, cx).await;
-    if catch_up::begin(goofish, cx).await? {
+    if cursor::begin(goofish, cx).await.map_err(SyncError::from)? {
         missed(goofish, cx).await?;
     }
     Ok(())
@@ -131,11 +131,11 @@ fn raw(value: &impl serde::Serialize) -> Box<RawValue> {
 }
 
 /// An error of the catch-up's own requests.
-impl From<catch_up::SyncError> for Trouble {
-    fn from(error: catch_up::SyncError) -> Self {
+impl From<SyncError> for Trouble {
+    fn from(error: SyncError) -> Self {
         match error {
-            catch_up::SyncError::Ask(error) => error.into(),
-            catch_up::SyncError::Kv(error) => Self::lost("state_unavailable", error),
+            SyncError::Ask(error) => error.into(),
+            SyncError::Kv(error) => Self::lost("state_unavailable", error),
         }
     }
 }
