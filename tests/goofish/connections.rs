@@ -265,3 +265,18 @@ fn a_session_that_is_cut_again_and_again_tells_everything_once_and_in_order() {
     });
     host.finish();
 }
+
+#[test]
+fn a_provider_that_refuses_every_token_soon_is_not_asked_for_more_and_more() {
+    let world = World::new();
+    let host = world.online(json!({}));
+    let refused = json!({ "code": 401, "body": { "reason": "invalid token" }, "times": 1_000 });
+    world.fault("request", "refuse", "/!", refused);
+    let backoff = host.wait_state(State::BACKOFF, SOON);
+    assert_eq!(backoff.reason.as_deref(), Some("token_expired"));
+    // One call for the first login's cookies, and one for each of its tokens.
+    assert_eq!(world.record(&["mtop"]).len(), 5);
+    let report_ms = backoff.next_attempt_ms - host.now_ms();
+    assert!(report_ms > 50_000, "{report_ms} ms");
+    host.finish();
+}

@@ -87,7 +87,14 @@ fn a_login_that_is_over_waits_for_the_operator() {
     host.start();
     host.wait_state(State::BAD_CREDENTIALS, SOON);
     let calls = world.record(&["mtop"]).len();
-    // Nothing more is tried until somebody asks.
+    // Nothing more is tried until somebody asks, who is told when it does not help.
+    let refused = run(&host, Command::new("account.login"));
+    assert_eq!(
+        refused.code.as_deref(),
+        Some("bad_credentials"),
+        "{}",
+        refused.json()
+    );
     world.act("account", json!({ "uid": ME, "logged_in": true }));
     assert_eq!(
         run(&host, Command::new("account.login")).json()["self"]["user_id"],

@@ -67,6 +67,8 @@ pub struct Goofish {
     /// Attempts since the account was last online.
     attempts: AtomicU32,
     is_to_log_out: AtomicBool,
+    /// A token was good since the last one was refused.
+    has_registered: AtomicBool,
     /// Something was missed that the history may tell.
     wants_resync: Arc<AtomicBool>,
 }
@@ -94,6 +96,7 @@ impl Adapter for Goofish {
             settled: Arc::default(),
             attempts: AtomicU32::new(0),
             is_to_log_out: AtomicBool::new(false),
+            has_registered: AtomicBool::new(false),
             wants_resync: Arc::default(),
         })
     }
@@ -173,6 +176,15 @@ impl Goofish {
 
     fn wants_resync(&self) {
         self.wants_resync.store(true, Ordering::Relaxed);
+    }
+
+    fn set_registered(&self) {
+        self.has_registered.store(true, Ordering::Relaxed);
+    }
+
+    /// Told once.
+    fn take_registered(&self) -> bool {
+        self.has_registered.swap(false, Ordering::Relaxed)
     }
 
     fn take_resync(&self) -> bool {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::locked;
 use crate::native::frame::{self, Answer, Reply};
 
-pub use asking::{AskError, Asker};
+pub use asking::{AskError, Asker, Ending};
 
 /// Requests waiting for their answers. More than the commands and reads the adapter announces, plus its own.
 const WAITING_MAX: usize = 64;
@@ -45,6 +45,8 @@ struct State {
     to_write: VecDeque<String>,
     waiting: HashMap<String, oneshot::Sender<Answer>>,
     ending: Option<Ending>,
+    /// Why nobody tries to connect any more.
+    given_up: Option<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +56,6 @@ enum Phase {
     /// Only the session asks.
     Registering,
     Registered,
-}
-
-/// How somebody wants the session to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Connect again at once.
-    Reconnect,
-    /// Stay away until told otherwise.
-    LogOut,
 }
 
 impl Link {
@@ -176,10 +169,19 @@ impl Link {
         self.0.changed.notify_waiters();
     }
 
-    /// Resolves when commands are let in.
-    pub async fn opened(&self) {
-        self.until(|state| (state.phase == Phase::Registered).then_some(()))
-            .await;
+    /// Nobody tries to connect any more, for this reason.
+    pub fn give_up(&self, reason: String) {
+        self.state().given_up = Some(reason);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Resolves when commands are let in; an error is the reason why they will not be.
+    pub async fn opened(&self) -> Result<(), String> {
+        self.until(|state| match state.phase {
+            Phase::Registered => Some(Ok(())),
+            _ => state.given_up.take().map(Err),
+        })
+        .await
     }
 
     /// Resolves when nobody has asked the session to end any more: it ended, or whoever waited was woken.
@@ -194,7 +196,10 @@ impl Link {
 
     /// Asks the session to end, or whoever waits for the next one to wait no longer.
     pub fn end(&self, ending: Ending) {
-        self.state().ending = Some(ending);
+        let mut state = self.state();
+        state.ending = Some(ending);
+        state.given_up = None;
+        drop(state);
         self.0.changed.notify_waiters();
     }
 

@@ -201,6 +201,8 @@ async fn once(
         .header("referer", "https://www.goofish.com/")
         .header("user-agent", &config.user_agent)
         .header("cookie", &cookies)
+        // Two calls a day: a connection that is kept would cost more than the account.
+        .header("connection", "close")
         .form([("data", data)])
         .timeout(config.mtop_timeout())
         .body_max(ANSWER_BYTES_MAX)

@@ -1,8 +1,7 @@
 //! What the account sent through the bridge: to know its echo, and to find out what became of it.
 //!
-//! An echo carries no reference of ours. It is matched by the message id of the answer; where the answer never came, by its
-//! content, if exactly one send and one message fit. Each send is written down before it is handed over and kept for
-//! [`KEPT_FOR`], so this also holds after a restart.
+//! An echo carries no reference of ours. It is matched by the message id of the answer; where that never came, by its content,
+//! if exactly one send fits. Each send is written down before it is handed over, so this also holds after a restart.
 //!
 //! Not here: sending (`outbound/send.rs`).
 
@@ -19,10 +18,12 @@ use crate::native::message::Message;
 use crate::{Goofish, locked};
 
 const KEPT: &str = "sent";
-pub const KEPT_FOR: Duration = Duration::from_secs(1_800);
+/// Half an hour at the usual pace. An account has 4 096 keys: at a higher pace each is kept for less.
+const KEPT_FOR_S: f64 = 1_800.0;
+const KEPT_MAX: f64 = 2_000.0;
 const KEEP_WITHIN: Duration = Duration::from_secs(2);
 
-/// Sends in memory, and read back after a start. At one a second more than are kept for half an hour were long answered.
+/// Sends in memory, and read back after a start.
 const SENDS_MAX: usize = 512;
 const READ_BACK_MAX: usize = 128;
 
@@ -171,7 +172,7 @@ impl Sends {
     }
 }
 
-/// A send under way: what it becomes is said with one of its functions; dropped, it is not known.
+/// A send under way. Dropped, what it became is not known.
 pub struct UnderWay<'a> {
     goofish: &'a Goofish,
     conversation: String,
@@ -188,7 +189,7 @@ impl Drop for UnderWay<'_> {
 
 /// Writes down that a send is about to be handed over.
 pub async fn begin<'a>(goofish: &'a Goofish, cx: &Context, send: Send) -> UnderWay<'a> {
-    keep(cx, &send).await;
+    keep(cx, &send, goofish.config.send_per_s).await;
     let under_way = UnderWay {
         goofish,
         conversation: send.conversation.clone(),
@@ -203,8 +204,8 @@ impl UnderWay<'_> {
     pub fn became(self, cx: &Context, message: &str) {
         let send = locked(&self.goofish.sends).became(&self.client_ref, self.part, message);
         if let Some(send) = send {
-            let own = cx.clone();
-            cx.spawn(async move { keep(&own, &send).await });
+            let (own, pace) = (cx.clone(), self.goofish.config.send_per_s);
+            cx.spawn(async move { keep(&own, &send, pace).await });
         }
     }
 
@@ -248,7 +249,7 @@ pub async fn recall(
 pub async fn resolved(goofish: &Goofish, cx: &Context, send: &Send, message: &str) {
     let send = locked(&goofish.sends).became(&send.client_ref, send.part, message);
     if let Some(send) = send {
-        keep(cx, &send).await;
+        keep(cx, &send, goofish.config.send_per_s).await;
     }
 }
 
@@ -273,16 +274,18 @@ pub async fn read_back(goofish: &Goofish, cx: &Context) {
     }
 }
 
-async fn keep(cx: &Context, send: &Send) {
+fn kept_for(send_per_s: f64) -> Duration {
+    Duration::from_secs_f64((KEPT_MAX / send_per_s).clamp(1.0, KEPT_FOR_S))
+}
+
+async fn keep(cx: &Context, send: &Send, send_per_s: f64) {
     let for_a_while = KvPut {
-        ttl: Some(KEPT_FOR),
+        ttl: Some(kept_for(send_per_s)),
         ..KvPut::default()
     };
     let (kv, key) = (cx.kv(), key(&send.client_ref, send.part));
-    let put = cx
-        .timeout(KEEP_WITHIN, kv.put_with(&key, send, for_a_while))
-        .await;
-    if !matches!(put, Some(Ok(_))) {
+    let put = kv.put_with(&key, send, for_a_while);
+    if !matches!(cx.timeout(KEEP_WITHIN, put).await, Some(Ok(_))) {
         tracing::debug!("a send was not written down; after a restart its echo is not known");
     }
 }

@@ -41,34 +41,56 @@ pub const HELD_MAX: usize = 256;
 /// A renewal that failed is tried again after this time: what refused it, risk control perhaps, is not to be pressed.
 const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(900);
 
+/// Tokens that register and are refused so soon after say that what is wrong is not the token: so many are replaced at once.
+const SOON_AFTER: Duration = Duration::from_secs(60);
+const REPLACED_AT_ONCE_MAX: u32 = 3;
+
 /// The provider skipped something, or something could not be stored: then the history is asked, not more often than this.
 const RESYNC_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 /// Longest sleep where nothing is planned.
 const LONG: Duration = Duration::from_secs(86_400);
 
 pub async fn run(goofish: &Goofish, cx: &Context) -> Result<(), Fault> {
-    let mut is_renewed = false;
+    let ended = sessions(goofish, cx).await;
+    if let Err(fault) = &ended {
+        goofish.link.give_up(fault.to_string());
+    }
+    ended
+}
+
+async fn sessions(goofish: &Goofish, cx: &Context) -> Result<(), Fault> {
+    // When a refused token was last replaced, and how often that followed soon on the time before.
+    let mut replaced: Option<(Duration, u32)> = None;
     loop {
         if goofish.take_log_out() {
             return Err(Fault::stopped(State::logged_out(), "logged out as asked"));
         }
-        match session(goofish, cx).await {
+        let trouble = match session(goofish, cx).await {
             Ok(Ended::Drained) => return Ok(()),
-            Ok(Ended::Again) => {}
-            // Once with a new token at once; a provider that refuses that one, too, wants another login.
-            Ok(Ended::Unauthorized { was_online }) if was_online || !is_renewed => {
-                is_renewed = !was_online;
+            Ok(Ended::Again) => None,
+            Ok(Ended::Unauthorized) => {
                 login::drop_token(goofish, cx).await;
-                continue;
+                let is_first = replaced.is_none();
+                if !goofish.take_registered() && !is_first {
+                    let text = "the provider refuses a new token, too; log in again in a browser and replace the cookies";
+                    return Err(Fault::stopped(State::bad_credentials(), text));
+                }
+                let now = cx.elapsed();
+                let soon =
+                    |(at, count): (Duration, u32)| (now < at + SOON_AFTER).then_some(count + 1);
+                let count = replaced.and_then(soon).unwrap_or(0);
+                replaced = Some((now, count));
+                if count < REPLACED_AT_ONCE_MAX {
+                    continue;
+                }
+                let text = "new tokens register and are refused soon after";
+                Some(Trouble::lost("token_expired", text).not_before(SOON_AFTER))
             }
-            Ok(Ended::Unauthorized { .. }) => {
-                login::drop_token(goofish, cx).await;
-                let text = "the provider refuses a new token, too; log in again in a browser and replace the cookies";
-                return Err(Fault::stopped(State::bad_credentials(), text));
-            }
-            Err(trouble) => wait_after(goofish, cx, trouble).await?,
+            Err(trouble) => Some(trouble),
+        };
+        if let Some(trouble) = trouble {
+            wait_after(goofish, cx, trouble).await?;
         }
-        is_renewed = false;
         if cx.is_draining() {
             return Ok(());
         }
@@ -94,7 +116,7 @@ async fn session(goofish: &Goofish, cx: &Context) -> Result<Ended, Trouble> {
         biased;
         () = cx.draining() => return Ok(Ended::Drained),
         ending = goofish.link.ending() => return Ok(ended(goofish, ending)),
-        opened = opening => opened?,
+        opened = Box::pin(opening) => opened?,
     };
     let result = serve(goofish, cx, &mut line, &token).await;
     line.close().await;
@@ -134,7 +156,7 @@ async fn serve(
             && goofish.progress().is_all_settled()
             && link.is_idle()
         {
-            cursor::save(goofish, cx).await;
+            Box::pin(cursor::save(goofish, cx)).await;
             return Ok(Ended::Drained);
         }
         if resync_at.is_none() && goofish.take_resync() {
@@ -174,7 +196,7 @@ async fn serve(
                 work = None;
                 match done {
                     Ok(()) => {}
-                    Err(Trouble::Unauthorized) => return Ok(Ended::Unauthorized { was_online }),
+                    Err(Trouble::Unauthorized) => return Ok(Ended::Unauthorized),
                     Err(trouble) => return Err(trouble),
                 }
                 was_online = true;
@@ -203,7 +225,7 @@ async fn serve(
                         link.answered(answer);
                         // The opening asks itself, and knows more about what was refused.
                         if is_unauthorized && (was_online || is_beat) {
-                            return Ok(Ended::Unauthorized { was_online });
+                            return Ok(Ended::Unauthorized);
                         }
                     }
                     Ok(Down::Other) => goofish.metrics.odd_frame(),
@@ -229,7 +251,8 @@ async fn renew(goofish: &Goofish, cx: &Context) {
             cx.sleep(Duration::from_millis(wait_ms).min(LONG)).await;
             continue;
         }
-        match login::fetch(goofish, cx).await {
+        // Boxed, as all that is rare: an idle session then holds the sleep alone.
+        match Box::pin(login::fetch(goofish, cx)).await {
             Ok(_) => cx.state(goofish.online(State::online())),
             // The session goes on with what it has; a person may act before it is lost.
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Who asks, and why there is no answer.
+//! Who asks, why there is no answer, and how a session is asked to end.
 
 use std::time::Duration;
 
@@ -10,6 +10,15 @@ use crate::native::refusal::Refusal;
 pub enum Asker {
     Session,
     Command,
+}
+
+/// How somebody wants the session to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Connect again at once.
+    Reconnect,
+    /// Stay away until told otherwise.
+    LogOut,
 }
 
 /// Why there is no answer.

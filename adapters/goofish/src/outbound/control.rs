@@ -22,7 +22,12 @@ pub async fn execute(goofish: &Goofish, cx: &Context, command: &Command) -> Done
                 .await
                 .map_err(|fault| unreachable_state(&fault))?;
             reconnect(goofish, cx).await;
-            goofish.link.opened().await;
+            goofish.link.opened().await.map_err(|why| {
+                // The reason of the fault, which is a code of the model where there is one.
+                let reason = why.split(':').next().unwrap_or_default();
+                let code = reason.parse().unwrap_or(ErrorCode::ProviderUnavailable);
+                Outcome::error(code, why).certain(true)
+            })?;
             Ok(Outcome::ok(
                 "",
                 &json!({ "self": { "user_id": &*goofish.me() } }),

@@ -49,7 +49,7 @@ pub async fn keep(goofish: &Goofish, cx: &Context) {
             settled.await;
             continue;
         }
-        save(goofish, cx).await;
+        Box::pin(save(goofish, cx)).await;
         kept = version;
         cx.sleep(SAVE_EVERY).await;
     }

@@ -19,9 +19,7 @@ pub enum Ended {
     /// Begin the next one, or stay away when that was asked.
     Again,
     /// The provider wants another token.
-    Unauthorized {
-        was_online: bool,
-    },
+    Unauthorized,
 }
 
 /// How it ended when something did.

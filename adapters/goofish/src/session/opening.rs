@@ -31,6 +31,7 @@ pub async fn open(goofish: &Goofish, cx: &Context, token: &login::Token) -> Resu
     op.done();
     cx.state(goofish.online(State::catching_up()));
     goofish.link.registered();
+    goofish.set_registered();
     sends::read_back(goofish, cx).await;
     if cursor::begin(goofish, cx).await.map_err(SyncError::from)? {
         missed(goofish, cx).await?;
