@@ -8,9 +8,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use im_bridge_sdk::Context;
-use im_bridge_sdk::KvPut;
 use im_bridge_sdk::model::ids::B32;
+use im_bridge_sdk::{Context, KvPut};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,7 +17,7 @@ use crate::native::message::Message;
 use crate::{Goofish, locked};
 
 const KEPT: &str = "sent";
-/// Half an hour at the usual pace. An account has 4 096 keys: at a higher pace each is kept for less.
+/// At the usual pace. An account has 4 096 keys: at a higher one each send is kept for less.
 const KEPT_FOR_S: f64 = 1_800.0;
 const KEPT_MAX: f64 = 2_000.0;
 const KEEP_WITHIN: Duration = Duration::from_secs(2);
