@@ -87,6 +87,16 @@ impl Service {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_trace_from_message_to_reply() {
+    travels("http/protobuf").await;
+}
+
+#[cfg(feature = "otlp-grpc")]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_from_message_to_reply_over_grpc() {
+    travels("grpc").await;
+}
+
+async fn travels(protocol: &str) {
     let python = match python() {
         Ok(python) => python,
         Err(reason) => {
@@ -97,7 +107,10 @@ async fn one_trace_from_message_to_reply() {
         }
     };
     let account = json!({ "bridge": { "native_calls": { "sim.*": true } } });
-    let mut world = World::new(json!({ "sim": { "demo": account } }), |_| {}).await;
+    let mut world = World::new(json!({ "sim": { "demo": account } }), |config| {
+        config["telemetry"]["otlp"]["protocol"] = json!(protocol);
+    })
+    .await;
     let service = Service::start(&python, world.nats.url());
     let said = json!({ "chat": "lobby", "by": "alice", "text": "hi" });
     let order = json!({

@@ -6,6 +6,8 @@
 
 mod commands;
 mod export;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
 mod journey;
 mod noise;
 mod outage;
