@@ -10,8 +10,9 @@ mod repeats;
 mod ring;
 
 use self::line::Fields;
-use self::repeats::{Fate, Repeats, Summary};
+use self::repeats::{Fate, Kind, Repeats, Summary};
 use self::ring::Ring;
+use super::context::{self, TraceContext};
 use super::otlp::logs as otlp;
 use super::{Exposition, Metric, Source};
 use crate::bus::clock::unix_ms;
@@ -51,14 +52,29 @@ pub fn install(config: &Logs) -> Option<Guard> {
     Some(Guard(sink))
 }
 
+/// What an adapter said.
+pub struct Said<'a, F> {
+    pub level: Level,
+    /// What it was done for.
+    pub trace: &'a TraceContext,
+    /// Which part of it speaks.
+    pub part: &'a str,
+    pub message: &'a str,
+    pub fields: F,
+}
+
 /// A line of an adapter's. `account` is that of the core, the rest the adapter's own words.
-pub fn of_adapter<'f>(
-    level: Level,
-    account: &crate::bus::Account,
-    part: &str,
-    message: &str,
-    fields: impl Iterator<Item = (&'f str, &'f str)>,
-) {
+pub fn of_adapter<'f, F>(account: &crate::bus::Account, said: Said<'f, F>)
+where
+    F: Iterator<Item = (&'f str, &'f str)>,
+{
+    let Said {
+        level,
+        trace,
+        part,
+        message,
+        fields,
+    } = said;
     let Some(sink) = SINK.get() else {
         return elsewhere(level, account, part, message);
     };
@@ -74,10 +90,25 @@ pub fn of_adapter<'f>(
         message: message.to_owned(),
         rest: vec![("account".into(), account.to_string().into())],
     };
+    let ids = [
+        ("trace_id", context::trace_id(trace)),
+        ("span_id", context::span_id(trace)),
+    ];
+    let known = ids
+        .into_iter()
+        .filter_map(|(name, id)| Some((name.into(), id?.into())));
+    said.rest.extend(known);
     for (name, value) in fields {
         said.put_foreign(name, value);
     }
-    let kind = sink.hasher.hash_one((level, &target, message, account));
+    // What an adapter counts or measures in its text makes no line another one.
+    let text = message.split(|c: char| c.is_ascii_digit());
+    let text: Vec<&str> = text.filter(|part| !part.is_empty()).collect();
+    let crowd = sink.hasher.hash_one((level, &target, &text));
+    let kind = Kind {
+        own: sink.hasher.hash_one((crowd, account)),
+        crowd: (level >= Level::WARN).then_some(crowd),
+    };
     sink.say(kind, level, &target, said);
 }
 
@@ -208,11 +239,11 @@ impl Sink {
         self.repeats().owes()
     }
 
-    fn say(&self, kind: u64, level: Level, target: &str, mut fields: Fields) {
-        let head = || Head {
+    fn say(&self, kind: Kind, level: Level, target: &str, mut fields: Fields) {
+        let head = |is_own: bool| Head {
             level,
             target: target.to_owned(),
-            fields: head_of(&fields),
+            fields: head_of(&fields, is_own),
         };
         let fate = self.repeats().meet(kind, level, Instant::now(), head);
         match fate {
@@ -258,13 +289,13 @@ impl Sink {
     }
 }
 
-/// What of a line tells its kind.
-fn head_of(fields: &Fields) -> Fields {
+/// What of a line tells its kind: with the account, or of all accounts.
+fn head_of(fields: &Fields, is_own: bool) -> Fields {
     let rest = fields.rest.iter();
     Fields {
         message: fields.message.clone(),
         rest: rest
-            .filter(|(name, _)| name == "account" || name == "code")
+            .filter(|(name, _)| (is_own && name == "account") || name == "code")
             .cloned()
             .collect(),
     }
@@ -320,8 +351,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let of = event.metadata();
         // Where it stands in the code is its text before formatting.
         let (account, code) = (fields.text_of("account"), fields.text_of("code"));
-        let place = (of.callsite(), account, code);
-        let kind = self.0.hasher.hash_one(place);
+        let hasher = &self.0.hasher;
+        let kind = Kind {
+            own: hasher.hash_one((of.callsite(), account, code)),
+            // States of accounts are told at info, each of them.
+            crowd: (*of.level() == Level::WARN && !account.is_empty())
+                .then(|| hasher.hash_one((of.callsite(), code))),
+        };
         self.0.say(kind, *of.level(), of.target(), fields);
     }
 }
