@@ -30,7 +30,11 @@ async fn all_signals_come_with_their_headers() {
         )
         .await;
         world
-            .send("c-poller.shop", &instruct("k1", "call|5|https://api.example/v1/any"), &[])
+            .send(
+                "c-poller.shop",
+                &instruct("k1", "call|5|https://api.example/v1/any"),
+                &[],
+            )
             .await;
         world.stored("IM_RES", 1).await;
         eventually_within(PUSHED_WITHIN, "values are pushed", || async {

@@ -9,6 +9,8 @@ mod export;
 #[cfg(feature = "otlp-grpc")]
 mod grpc;
 mod journey;
+mod labels;
+mod lines;
 mod noise;
 mod outage;
 mod secrets;

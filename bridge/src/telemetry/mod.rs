@@ -13,6 +13,7 @@ pub mod context;
 pub mod exposition;
 pub mod histogram;
 pub mod labels;
+mod limits;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;
@@ -22,6 +23,7 @@ mod process;
 mod pushed;
 pub mod redact;
 mod settings;
+mod slow;
 pub mod traces;
 
 pub use context::{Carried, TraceContext};
@@ -32,6 +34,7 @@ pub use own::{Own, OwnValue};
 pub use per_provider::PerProvider;
 pub use pushed::Pushed;
 pub use settings::{TelemetryError, mistakes};
+pub use slow::What;
 pub use traces::{
     AccountLabels, CommandEnd, CommandFacts, CommandSpan, EventFacts, EventKind, EventSpan, Op,
     PublishEnd, PublishSpan, WebhookSpan,
@@ -47,6 +50,7 @@ use opentelemetry_sdk::trace::SpanData;
 use otlp::{Exporter, Signal, Target};
 use prost::Message as _;
 use settings::Settings;
+use slow::Slow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,6 +64,7 @@ struct Inner {
     traces: Option<Arc<Traces>>,
     /// Who speaks.
     resource: Vec<KeyValue>,
+    slow: Slow,
     /// `trace_context_invalid_total`
     contexts_invalid: AtomicU64,
 }
@@ -67,13 +72,14 @@ struct Inner {
 impl Telemetry {
     /// No spans.
     pub fn off() -> Self {
-        Self::with(None, Vec::new())
+        Self::with(None, Vec::new(), Slow::new(0))
     }
 
-    fn with(traces: Option<Arc<Traces>>, resource: Vec<KeyValue>) -> Self {
+    fn with(traces: Option<Arc<Traces>>, resource: Vec<KeyValue>, slow: Slow) -> Self {
         Self(Arc::new(Inner {
             traces,
             resource,
+            slow,
             contexts_invalid: AtomicU64::new(0),
         }))
     }
@@ -86,8 +92,9 @@ impl Telemetry {
         let settings = Settings::new(config)?;
         let target = Target::of(Signal::Traces, &config.otlp)?;
         let resource = settings::resource(config, replica);
+        let slow = Slow::new(config.logs.slow_ms);
         let Some(target) = target.filter(|_| config.traces.enabled) else {
-            return Ok(Self::with(None, resource));
+            return Ok(Self::with(None, resource, slow));
         };
         let of_spans = resource.clone();
         let capacity = usize::try_from(config.traces.queue).unwrap_or(usize::MAX);
@@ -95,7 +102,7 @@ impl Telemetry {
             message(spans, &of_spans)
         })?;
         let traces = Traces::new(settings, exporter);
-        Ok(Self::with(Some(Arc::new(traces)), resource))
+        Ok(Self::with(Some(Arc::new(traces)), resource, slow))
     }
 
     fn resource(&self) -> impl Iterator<Item = KeyValue> + '_ {
@@ -164,6 +171,11 @@ impl Telemetry {
         }
     }
 
+    /// An event or a command is done; a line tells of it if it took long.
+    pub fn took(&self, what: What<'_>, account: &Account, took: Duration, trace: &TraceContext) {
+        self.0.slow.look(what, account, took, trace);
+    }
+
     /// Sends what waits, and blocks until it was sent or `within` has passed.
     pub fn flush(&self, within: Duration) -> bool {
         let traces = self.0.traces.as_ref();
@@ -187,6 +199,9 @@ impl Source for Inner {
         let invalid = self.contexts_invalid.load(Ordering::Relaxed);
         to.count(Metric::TraceContextInvalidTotal, &[], invalid);
         process::collect(to);
+        for fact in &self.resource {
+            to.resource(fact.key.as_str(), &fact.value.as_str());
+        }
         if let Some(traces) = &self.traces {
             traces.collect(to);
         }

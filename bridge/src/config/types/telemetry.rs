@@ -254,6 +254,9 @@ pub struct Logs {
     /// Lines of one kind within a minute, before they become one a minute that counts the others; 0: all.
     #[schemars(range(min = 0, max = 1000))]
     pub repeats_per_minute: u32,
+    /// An event or a command that takes longer than so many milliseconds is told, with its trace; 0: none.
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub slow_ms: u64,
     /// Levels by the beginning of a target's name, as "im_bridge::bus" or "plugin.sim".
     pub targets: BTreeMap<String, LogLevel>,
 }
@@ -265,6 +268,7 @@ impl Default for Logs {
             format: LogFormat::default(),
             otlp: false,
             repeats_per_minute: 5,
+            slow_ms: 1_000,
             targets: BTreeMap::new(),
         }
     }

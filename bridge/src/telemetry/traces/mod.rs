@@ -11,7 +11,6 @@
 mod command;
 mod event;
 pub mod exclude;
-mod limits;
 mod op;
 mod open;
 pub mod sampler;
@@ -24,12 +23,12 @@ pub use op::Op;
 pub use webhook::WebhookSpan;
 
 use super::context::{self, TraceContext};
+use super::limits::Limits;
 use super::otlp::Exporter;
 use super::settings::Settings;
 use super::{Exposition, Metric};
 use crate::config::types::ConsumerParent;
 use exclude::Exclusion;
-use limits::Limits;
 use open::OpenSpans;
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData};
