@@ -231,6 +231,15 @@ impl Collector {
         self.shared.lock().taken.clone()
     }
 
+    /// Drops what was taken: whoever measures needs none of it.
+    pub fn forget(&self) {
+        let mut state = self.shared.lock();
+        state.taken.clear();
+        state.spans.clear();
+        state.points.clear();
+        state.lines.clear();
+    }
+
     /// Requests that were read, whatever became of them.
     pub fn requests(&self) -> usize {
         self.shared.lock().requests
