@@ -96,6 +96,12 @@ static imb_status run(imb_instance *self, const char *script, const imb_trace *p
     imb_log line = {.size = sizeof line, .level = IMB_LOG_WARN, .message = text(url), .fields = &field, .fields_len = 1};
     if (parent) line.trace = *parent;
     self->host->log(self->host->ctx, &line);
+  } else if (!strcmp(verb, "ail") && url) { /* connected, and something is wrong */
+    char detail[1024];
+    snprintf(detail, sizeof detail, "{\"error\":{\"class\":\"unavailable\",\"code\":\"provider_unavailable\",\"num\":2102,"
+             "\"retryable\":true,\"certain\":true,\"message\":\"the provider says %s\"}}", url);
+    imb_report report = {.size = sizeof report, .state = IMB_STATE_DEGRADED, .reason = STR("slow"), .detail = text(detail)};
+    self->host->report(self->host->ctx, &report);
   } else if (!strcmp(verb, "refuse")) { /* a provider's error whose text is the whole instruction */
     return IMB_E_FORBIDDEN;
   } else if (!strcmp(verb, "later") && self->executed++ == 0) { /* the first time it surely did not happen */
