@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod commands;
+mod decoded;
 mod export;
 #[cfg(feature = "otlp-grpc")]
 mod grpc;
