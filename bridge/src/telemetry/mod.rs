@@ -11,6 +11,7 @@
 
 pub mod context;
 pub mod exposition;
+mod hidden;
 pub mod histogram;
 pub mod labels;
 mod limits;
@@ -42,6 +43,7 @@ pub use traces::{
 
 use crate::bus::Account;
 use crate::config::types;
+use hidden::Hidden;
 use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::common::tonic::{Attributes, ResourceAttributesWithSchema};
@@ -65,6 +67,8 @@ struct Inner {
     /// Who speaks.
     resource: Vec<KeyValue>,
     slow: Slow,
+    /// None: accounts are called by their aliases.
+    hidden: Option<Arc<Hidden>>,
     /// `trace_context_invalid_total`
     contexts_invalid: AtomicU64,
 }
@@ -72,14 +76,11 @@ struct Inner {
 impl Telemetry {
     /// No spans.
     pub fn off() -> Self {
-        Self::with(None, Vec::new(), Slow::new(0))
-    }
-
-    fn with(traces: Option<Arc<Traces>>, resource: Vec<KeyValue>, slow: Slow) -> Self {
         Self(Arc::new(Inner {
-            traces,
-            resource,
-            slow,
+            traces: None,
+            resource: Vec::new(),
+            slow: Slow::new(0),
+            hidden: None,
             contexts_invalid: AtomicU64::new(0),
         }))
     }
@@ -91,18 +92,28 @@ impl Telemetry {
     pub fn start(config: &types::Telemetry, replica: &str) -> Result<Self, TelemetryError> {
         let settings = Settings::new(config)?;
         let target = Target::of(Signal::Traces, &config.otlp)?;
-        let resource = settings::resource(config, replica);
-        let slow = Slow::new(config.logs.slow_ms);
-        let Some(target) = target.filter(|_| config.traces.enabled) else {
-            return Ok(Self::with(None, resource, slow));
+        let hidden = settings.hash_key.as_ref().map(Hidden::new).map(Arc::new);
+        let mut inner = Inner {
+            traces: None,
+            resource: settings::resource(config, replica),
+            slow: Slow::new(config.logs.slow_ms),
+            hidden: hidden.clone(),
+            contexts_invalid: AtomicU64::new(0),
         };
-        let of_spans = resource.clone();
-        let capacity = usize::try_from(config.traces.queue).unwrap_or(usize::MAX);
-        let exporter = Exporter::start(Signal::Traces, target, capacity, move |spans| {
-            message(spans, &of_spans)
-        })?;
-        let traces = Traces::new(settings, exporter);
-        Ok(Self::with(Some(Arc::new(traces)), resource, slow))
+        if let Some(target) = target.filter(|_| config.traces.enabled) {
+            let of_spans = inner.resource.clone();
+            let capacity = usize::try_from(config.traces.queue).unwrap_or(usize::MAX);
+            let exporter = Exporter::start(Signal::Traces, target, capacity, move |spans| {
+                message(spans, &of_spans)
+            })?;
+            inner.traces = Some(Arc::new(Traces::new(settings, hidden, exporter)));
+        }
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// What stands for an alias in log lines; none: itself.
+    fn hidden(&self) -> Option<Arc<Hidden>> {
+        self.0.hidden.clone()
     }
 
     fn resource(&self) -> impl Iterator<Item = KeyValue> + '_ {

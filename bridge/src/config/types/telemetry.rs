@@ -154,7 +154,7 @@ pub struct Traces {
     pub error_spans_total_per_minute: u32,
     /// Failures at excluded addresses get a span, without the address.
     pub exclude_keep_errors: bool,
-    /// Write a keyed hash in place of aliases; needs `telemetry.hash_key`.
+    /// Write a keyed hash in place of aliases, in spans and log lines; needs `telemetry.hash_key`.
     pub hash_account: bool,
     /// Spans that wait for the collector; beyond it they are dropped and counted.
     #[schemars(range(min = 512, max = 65_536))]

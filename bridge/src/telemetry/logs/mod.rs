@@ -13,6 +13,7 @@ use self::line::Fields;
 use self::repeats::{Fate, Kind, Repeats, Summary};
 use self::ring::Ring;
 use super::context::{self, TraceContext};
+use super::hidden::Hidden;
 use super::otlp::logs as otlp;
 use super::{Exposition, Metric, Source};
 use crate::bus::clock::unix_ms;
@@ -154,6 +155,12 @@ impl Guard {
 }
 
 impl Guard {
+    /// From now on accounts are called by other names.
+    pub(super) fn hide(&self, hidden: Arc<Hidden>) {
+        // Set once, at the start.
+        let _ = self.0.hidden.set(hidden);
+    }
+
     /// From now on each line is sent there, too.
     pub(super) fn also_to(&self, records: Arc<otlp::Records>) {
         // Set once, at the start.
@@ -184,6 +191,8 @@ struct Sink {
     repeats: Mutex<Repeats<Head>>,
     ring: Ring,
     suppressed: [AtomicU64; LEVELS.len()],
+    /// None: accounts are called by their aliases.
+    hidden: OnceLock<Arc<Hidden>>,
     /// Also to a collector, once there is one.
     records: OnceLock<Arc<otlp::Records>>,
 }
@@ -216,6 +225,7 @@ impl Sink {
             repeats: Mutex::new(Repeats::new(config.repeats_per_minute)),
             ring: Ring::default(),
             suppressed: Default::default(),
+            hidden: OnceLock::new(),
             records: OnceLock::new(),
         }
     }
@@ -261,6 +271,9 @@ impl Sink {
     }
 
     fn write(&self, level: Level, target: &str, mut fields: Fields) {
+        if let Some(hidden) = self.hidden.get() {
+            line::hide(&mut fields, hidden);
+        }
         line::clean(&mut fields);
         let now = Time::from_ms(unix_ms());
         let line = line::render(now, level, target, &fields, self.is_json);
