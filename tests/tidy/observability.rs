@@ -105,6 +105,23 @@ fn every_alert_has_its_runbook_and_a_case_for_and_against_it() {
 }
 
 #[test]
+fn every_metric_has_somebody_who_tells_it() {
+    let sources = files(&[".rs"]);
+    let told: String = sources
+        .iter()
+        .filter(|file| file.is_below("bridge/src") && !file.path.contains("tests"))
+        // The list itself is no use of it, and neither are its tests.
+        .map(|file| file.text.split("#[cfg(test)]").next().unwrap_or_default())
+        .collect();
+    let silent: Vec<String> = Metric::ALL
+        .iter()
+        .filter(|metric| !told.contains(&format!("Metric::{metric:?}")))
+        .map(|metric| metric.info().name.to_owned())
+        .collect();
+    none("a metric that nobody tells is a promise", &silent);
+}
+
+#[test]
 fn labels_are_sorted_and_every_metric_has_known_ones() {
     assert!(LABELS.is_sorted_by_key(|label| label.name));
     let used = Metric::ALL.iter().flat_map(|metric| metric.info().labels);
