@@ -6,7 +6,7 @@
 
 use super::histogram::{Histogram, LATENCY_S};
 use super::metrics::{Metric, Type};
-use super::own::{Families, Own, OwnValue};
+use super::own::{Families, Family, Own, OwnValue};
 use super::redact::redact;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -130,6 +130,11 @@ impl Exposition {
     /// A series of an adapter's own, with all its labels.
     pub fn own(&mut self, own: &Own<'_>, labels: &[(&str, &str)], value: &OwnValue) {
         self.own.add(own, labels, value);
+    }
+
+    /// Those that adapters define, by name without the prefix.
+    pub fn of_adapters(&self) -> impl Iterator<Item = (&str, &Family)> {
+        self.own.iter()
     }
 
     /// The text.

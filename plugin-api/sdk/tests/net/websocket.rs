@@ -351,8 +351,5 @@ fn a_dropped_reader_closes_the_connection_and_wakes_writers() {
         })
     });
     assert_eq!(hear.recv_timeout(SOON).unwrap(), "gone");
-    assert_eq!(
-        details(&recording)[1],
-        ("connect", Class::AUX, "left /ws")
-    );
+    assert_eq!(details(&recording)[1], ("connect", Class::AUX, "left /ws"));
 }
