@@ -16,5 +16,6 @@ mod noise;
 mod outage;
 mod secrets;
 mod signals;
+mod stalled;
 mod start;
 mod world;

@@ -20,8 +20,10 @@ use crate::bus::clock::unix_ms;
 use crate::config::types::{LogFormat, LogLevel, Logs};
 use im_bridge_sdk::model::Time;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -43,9 +45,11 @@ pub fn install(config: &Logs) -> Option<Guard> {
     let subscriber = tracing_subscriber::registry().with(Lines(Arc::clone(&sink)));
     tracing::subscriber::set_global_default(subscriber).ok()?;
     let of = Arc::clone(&sink);
+    // Not through the library's handle: its lock is held while it writes, and whoever ends the process waits for that.
+    let out = File::from(std::io::stdout().as_fd().try_clone_to_owned().ok()?);
     std::thread::Builder::new()
         .name("im-log".to_owned())
-        .spawn(move || ring::write(&of, std::io::stdout()))
+        .spawn(move || ring::write(&of, out))
         .ok()?;
     // Set once, as the subscriber was.
     let _ = SINK.set(Arc::clone(&sink));
