@@ -138,11 +138,13 @@ impl World {
 
     /// The bridge's configuration with these accounts.
     pub fn config(&self, column: Column, accounts: &BTreeMap<String, Value>) -> Value {
-        let room = json!({ "max_mib": 512 });
+        // What may be stored is set aside at once, and six bridges share a server.
+        let max_mib = if column.share().is_some() { 96 } else { 512 };
+        let room = json!({ "max_mib": max_mib });
         json!({
             "nats": {
                 "url": self.nats.url(), "root": column.root(), "events": room, "results": room, "dead_letters": room, "ledger": room, "kv": room,
-                "commands": { "max_mib": 512, "max_waiting": 1_000_000 },
+                "commands": { "max_mib": max_mib, "max_waiting": 1_000_000 },
             },
             "admin": { "listen": "127.0.0.1:0" },
             "telemetry": self.telemetry(column),
