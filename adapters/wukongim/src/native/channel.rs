@@ -1,0 +1,110 @@
+//! A channel's id here, `<channelType>-<channelId>`, and there.
+//!
+//! The id of a person channel is always the other party's uid; who that is depends on who looks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use im_bridge_sdk::model::{self, ChannelKind};
+
+pub const PERSON: u8 = 1;
+pub const GROUP: u8 = 2;
+const LIVE: u8 = 9;
+
+/// Who speaks when nobody does: the server shows it as an empty uid.
+pub const SYSTEM: &str = "____system";
+
+/// A channel as this account sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId {
+    pub kind: u8,
+    pub id: String,
+}
+
+/// Not an id of this adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected <channelType>-<channelId>, for example 2-team or 1-alice")]
+pub struct BadChannelId;
+
+impl ChannelId {
+    pub fn new(kind: u8, id: impl Into<String>) -> Self {
+        let id = id.into();
+        Self { kind, id }
+    }
+
+    pub fn person(uid: impl Into<String>) -> Self {
+        Self::new(PERSON, uid)
+    }
+
+    /// Of a message: in a person channel the party that is not `me`.
+    ///
+    /// The long connection names that party, history names the one that did not write.
+    pub fn of_message(me: &str, kind: u8, channel_id: &str, from_uid: &str) -> Self {
+        if kind != PERSON {
+            return Self::new(kind, channel_id);
+        }
+        let peer = if channel_id == me {
+            from_uid
+        } else {
+            channel_id
+        };
+        Self::person(if peer.is_empty() && from_uid.is_empty() {
+            SYSTEM
+        } else {
+            peer
+        })
+    }
+
+    /// Of a message between two others, as the server stores it.
+    pub fn of_pair(from: &str, to: &str) -> Self {
+        Self::person(stored_pair(from, to))
+    }
+
+    pub fn model(&self) -> model::Channel {
+        let kind = match self.kind {
+            PERSON => ChannelKind::Dm,
+            GROUP => ChannelKind::Group,
+            LIVE => ChannelKind::Room,
+            _ => ChannelKind::Unknown,
+        };
+        model::Channel::new(self.to_string(), kind).native_kind(self.kind.to_string())
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.kind, self.id)
+    }
+}
+
+impl FromStr for ChannelId {
+    type Err = BadChannelId;
+
+    fn from_str(text: &str) -> Result<Self, BadChannelId> {
+        let (kind, id) = text.split_once('-').ok_or(BadChannelId)?;
+        let is_number = !kind.starts_with('0') && kind.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number || id.is_empty() {
+            return Err(BadChannelId);
+        }
+        let kind = kind.parse().map_err(|_| BadChannelId)?;
+        Ok(Self::new(kind, id))
+    }
+}
+
+/// How the server stores the channel of two people: `X@Y`, X being the one with the larger CRC-32.
+pub fn stored_pair(from: &str, to: &str) -> String {
+    let (crc_from, crc_to) = (
+        crc32fast::hash(from.as_bytes()),
+        crc32fast::hash(to.as_bytes()),
+    );
+    if crc_from > crc_to {
+        format!("{from}@{to}")
+    } else {
+        format!("{to}@{from}")
+    }
+}
+
+/// A uid that the server takes.
+pub fn is_uid(uid: &str) -> bool {
+    !uid.trim().is_empty() && !uid.contains(['@', '#', '&'])
+}
