@@ -4,7 +4,7 @@ use crate::mock::{
     CHAT, ME, PEER, SOON, World, key, online, run, send, send_segments, texts, wait_kind,
     wait_texts,
 };
-use im_bridge_sdk::test::{Command, CompletionRecord, Origin, Status};
+use im_bridge_sdk::test::{Command, CompletionRecord, KvStore, Origin, Status};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -275,4 +275,43 @@ fn explicit_receivers_are_taken() {
     ));
     assert_eq!(texts(&wait_texts(&host, &["x"])), ["x"]);
     host.finish();
+}
+
+#[test]
+fn a_restart_forgets_no_send() {
+    for (fault, effects) in [("withhold", 1), ("ignore", 0)] {
+        let (world, kept) = (World::new(), KvStore::default());
+        let account = || {
+            world
+                .account(ME, json!({ "request_timeout_ms": 300 }))
+                .kv(&kept)
+        };
+        let host = online(account());
+        world.fault("request", fault, SEND, json!({}));
+        let (key, sending) = (key(), send("before the restart"));
+        let id = host.execute(sending.clone().key(&key));
+        let done = host.wait_completion(id, SOON);
+        assert_eq!(code(&done), ("timeout_after_send", false));
+        host.finish();
+        let host = online(account());
+        // As the core does with what it does not know: it asks, and does it again only if it surely did not happen.
+        let found = crate::mock::until("the truth", || {
+            let id = host.verify(sending.clone().key(&key));
+            let verdict = host.wait_completion(id, SOON);
+            match (verdict.status, verdict.code.as_deref()) {
+                (Status::OK, _) => Ok(1),
+                (_, Some("message_not_found")) => Ok(0),
+                _ => Err(format!("{verdict:?}")),
+            }
+        });
+        assert_eq!(found, effects, "{fault}");
+        let id = host.execute(sending.key(&key).redelivered());
+        ok(&host.wait_completion(id, SOON));
+        assert_eq!(world.record(&["sent"]).len(), 1, "{fault}");
+        // A key that nobody has heard of is no reason to guess.
+        let id = host.verify(send("never sent").key("unheard-of"));
+        let unknown = host.wait_completion(id, SOON);
+        assert_eq!(code(&unknown), ("lost_ack", false));
+        host.finish();
+    }
 }
