@@ -1,7 +1,7 @@
 //! The token, and every way in which a login fails.
 
 use crate::mock::{CHAT, ME, SOON, World, online, run, until, wait_texts, wait_times};
-use im_bridge_sdk::test::{Command, KvStore, State, Status};
+use im_bridge_sdk::test::{Command, KvStore, Noise, State, Status};
 use serde_json::json;
 
 #[test]
@@ -255,6 +255,8 @@ fn a_token_is_renewed_before_it_is_over() {
     world.say("still here");
     wait_texts(&host, &["still here"]);
     assert_eq!(world.record(&["session"]).len(), 1);
+    // It is no login, and worth no span.
+    assert_eq!(host.wait_ops("renew", 1, SOON)[0].noise, Noise::AUX);
     assert_eq!(run(&host, Command::new("account.info")).status, Status::OK);
     assert_eq!(CHAT.len(), 11);
     host.finish();

@@ -14,6 +14,7 @@ pub fn describe() -> Description {
     Description::new(capabilities())
         .title("Goofish (Xianyu)")
         .operation("token", Noise::Session)
+        .operation("renew", Noise::Aux)
         .operation("connect", Noise::Session)
         .operation("register", Noise::Session)
         .operation("request", Noise::Command)

@@ -125,15 +125,26 @@ pub async fn ensure(goofish: &Goofish, cx: &Context) -> Result<Token, Trouble> {
         .filter(|token| cx.now_ms() < token.renew_ms());
     match kept {
         Some(token) => Ok(token),
-        None => fetch(goofish, cx).await.map_err(|error| trouble(&error)),
+        None => fetch(goofish, cx, "token", Noise::Session)
+            .await
+            .map_err(|error| trouble(&error)),
     }
 }
 
-/// A new token.
-pub async fn fetch(goofish: &Goofish, cx: &Context) -> Result<Token, CallError> {
+/// A new token before the old one is over: while the session goes on it is worth no span.
+pub async fn renew(goofish: &Goofish, cx: &Context) -> Result<Token, CallError> {
+    fetch(goofish, cx, "renew", Noise::Aux).await
+}
+
+async fn fetch(
+    goofish: &Goofish,
+    cx: &Context,
+    operation: &'static str,
+    noise: Noise,
+) -> Result<Token, CallError> {
     let device = goofish.device();
     let data = mtop::login_data(&goofish.config.app_key, &device);
-    let answer = call(goofish, cx, LOGIN_TOKEN, "token", Noise::Session, &data).await?;
+    let answer = call(goofish, cx, LOGIN_TOKEN, operation, noise, &data).await?;
     let read = mtop::Token::read(&answer).ok_or(CallError::NoToken)?;
     let token = Token {
         bound_to: bound_to(&goofish.config, &device),

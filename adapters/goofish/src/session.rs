@@ -252,7 +252,7 @@ async fn renew(goofish: &Goofish, cx: &Context) {
             continue;
         }
         // Boxed, as all that is rare: an idle session then holds the sleep alone.
-        match Box::pin(login::fetch(goofish, cx)).await {
+        match Box::pin(login::renew(goofish, cx)).await {
             Ok(_) => cx.state(goofish.online(State::online())),
             // The session goes on with what it has; a person may act before it is lost.
             Err(error) => {

@@ -45,7 +45,7 @@ pub async fn execute(goofish: &Goofish, cx: &Context, command: &Command) -> Done
         }
         Some(ControlVerb::AnswerChallenge) => answer_challenge(goofish, cx, command).await,
         Some(ControlVerb::RefreshToken) => {
-            let token = login::fetch(goofish, cx)
+            let token = login::renew(goofish, cx)
                 .await
                 .map_err(|error| login::outcome(&error).certain(true))?;
             Ok(Outcome::ok(
