@@ -23,6 +23,7 @@ fn jobs_are_done_rightly() {
         Job::In,
         Job::Out,
         Job::Req,
+        Job::Telemetry,
         Job::Idle,
         Job::Growth,
         Job::Start,

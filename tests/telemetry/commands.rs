@@ -90,6 +90,61 @@ async fn a_retry_is_a_sibling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_brings_back_is_linked_to_it() {
+    let mut world = World::polling("none", |_| {}).await;
+    world
+        .send(
+            "c-poller.shop",
+            &instruct("k1", "sync|3"),
+            &[("traceparent", &context())],
+        )
+        .await;
+    world.stored("IM_RES", 1).await;
+    world.stored("IM_EVT", 3).await;
+    let spans = world.ended();
+    let command = only(&spans, "process message.send");
+    assert_eq!((&*command.trace, &*command.parent), (TRACE, SENDER));
+    let events = named(&spans, "process c-poller message.created");
+    assert_eq!(events.len(), 3);
+    for event in &events {
+        // Each is a story of its own; the command is what it came from.
+        assert!(event.is_root() && event.trace != TRACE);
+        assert_eq!(event.links, [(command.trace.clone(), command.id.clone())]);
+        assert_eq!(event.get("im.delivery"), "backfill");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_batch_are_parts_of_its_span() {
+    let mut world = World::new(json!({ "sim": { "demo": {} } }), |_| {}).await;
+    let mut messages = Vec::new();
+    for text in ["one", "two"] {
+        let mut one = message("k", "lobby", text)["params"].clone();
+        one["options"] = json!({});
+        messages.push(one);
+    }
+    let batch = json!({ "idempotency_key": "b1", "params": { "items": messages } });
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("traceparent", context());
+    let context = async_nats::jetstream::new(world.client.clone());
+    let subject = "im.v1.cmd.sim.demo.message.send_batch";
+    let sent = context.publish_with_headers(subject, headers, batch.to_string().into());
+    sent.await.unwrap().await.unwrap();
+    let results = world.stored("IM_RES", 1).await;
+    let result = String::from_utf8_lossy(&results[0].payload).into_owned();
+    assert!(result.contains("\"status\":\"ok\""), "{result}");
+    let spans = world.ended();
+    let command = only(&spans, "process message.send_batch");
+    assert_eq!((&*command.trace, &*command.parent), (TRACE, SENDER));
+    assert_eq!(command.get("im.outcome"), "ok", "{result}");
+    let calls = spans
+        .iter()
+        .filter(|span| span.kind == "CLIENT" && span.is_below(command));
+    assert_eq!(calls.count(), 2, "{spans:#?}");
+    assert!(only(&spans, "publish im.v1.res.sim.message.send_batch").is_below(command));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_served_below_its_caller() {
     let mut world = World::polling("none", |_| {}).await;
     let mut headers = async_nats::HeaderMap::new();

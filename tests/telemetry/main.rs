@@ -5,11 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod commands;
+mod decoded;
 mod export;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
 mod journey;
+mod labels;
+mod lines;
 mod noise;
 mod outage;
 mod secrets;
 mod signals;
+mod stalled;
 mod start;
 mod world;

@@ -1,7 +1,7 @@
 //! What polling leaves: nothing, unless it brings something or fails.
 
 use crate::world::{World, instruct, named, only};
-use im_bridge_test_harness::eventually;
+use im_bridge_test_harness::{Simulator, eventually};
 use serde_json::{Map, Value, json};
 
 const EVENT: &str = "process c-poller message.created";
@@ -30,6 +30,22 @@ async fn an_idle_minute_leaves_no_span() {
     let spans = world.ended();
     assert!(spans.is_empty(), "{spans:#?}");
     assert_eq!(world.collector.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_leaves_its_beginning_and_no_heartbeat() {
+    const HEARTBEATS: f64 = 10.0;
+    let simulator = Simulator::start();
+    let account = json!({ "url": simulator.url(), "heartbeat_ms": 500 });
+    let mut world = World::new(json!({ "sim": { "demo": account } }), |_| {}).await;
+    let beats = r#"im_bridge_operations_total{provider="sim",operation="heartbeat",noise="heartbeat",outcome="ok"}"#;
+    eventually("it beats", || async {
+        (world.metric(beats) >= HEARTBEATS).then_some(())
+    })
+    .await;
+    let spans = world.ended();
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["connect", "login"], "the way in, once: {spans:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const ACCOUNTS: usize = 30;
+const ACCOUNTS: usize = 100;
 /// Attempts at a session come closest together at first.
 const OUTAGE: Duration = Duration::from_secs(20);
 
@@ -16,7 +16,11 @@ async fn an_outage_is_told_once_for_each_account() {
     let accounts: Map<String, Value> = (0..ACCOUNTS)
         .map(|number| (format!("shop{number}"), json!({ "url": simulator.url() })))
         .collect();
-    let mut world = World::new(json!({ "sim": accounts }), |_| {}).await;
+    let mut world = World::new(json!({ "sim": accounts }), |config| {
+        config["plugins"]["providers"]["sim"] =
+            json!({ "start_per_s": 1000, "logins_per_minute": 10_000 });
+    })
+    .await;
     let before = world.bridge.log().len();
     drop(simulator);
     eventually("every account is off", || async {

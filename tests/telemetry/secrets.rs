@@ -95,6 +95,62 @@ fn post(address: &str, path: &str) {
     let _ = stream.read_to_string(&mut answer);
 }
 
+/// Bodies of all messages that a stream has.
+async fn stored(context: &jetstream::Context, stream: &str) -> Vec<Vec<u8>> {
+    let stream = context.get_stream(stream).await.unwrap();
+    let last = stream.get_info().await.unwrap().state.last_sequence;
+    let mut bodies = Vec::new();
+    for sequence in 1..=last {
+        // What was replaced is gone.
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            bodies.push(message.payload.to_vec());
+        }
+    }
+    assert!(!bodies.is_empty());
+    bodies
+}
+
+#[test]
+fn an_error_on_the_terminal_holds_no_secret() {
+    let nats = Nats::start_with(Jetstream::On, &["--user", "im", "--pass", "another one"]);
+    let mut config = config(&nats, "", &json!({}));
+    let address = nats.url().strip_prefix("nats://").unwrap().to_owned();
+    config["nats"]["url"] = json!(nats.url());
+    config["nats"]["user"] = json!({ "env": "NATS_USER" });
+    config["nats"]["password"] = json!({ "env": "NATS_PASSWORD" });
+    for (endpoint, args) in [
+        (String::new(), &["streams", "list"][..]),
+        (String::new(), &["status"]),
+        (String::new(), &["check", "--online"]),
+        (format!("{USER}:x@{address}?key={QUERY}"), &["run"]),
+        (format!("ftp://{USER}:x@{address}?key={QUERY}"), &["run"]),
+    ] {
+        config["telemetry"]["otlp"]["endpoint"] = json!(endpoint);
+        for is_json in [false, true] {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_im-bridge"));
+            let files = files(&config);
+            command
+                .arg("--config")
+                .arg(files.path().join("bridge.json"));
+            if is_json {
+                command.arg("--json");
+            }
+            let output = command
+                .args(args)
+                .env("NATS_USER", "im")
+                .env("NATS_PASSWORD", PASSWORD)
+                .output()
+                .unwrap();
+            assert!(!output.status.success(), "{args:?} {endpoint}");
+            assert!(!output.stderr.is_empty() || !output.stdout.is_empty());
+            let place = format!("{args:?} {endpoint}");
+            let mut found = leaks(&place, &output.stderr);
+            found.extend(leaks(&place, &output.stdout));
+            assert!(found.is_empty(), "{}", found.join("\n"));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_secrets_are_nowhere() {
     let nats = Nats::start_with(Jetstream::On, &["--user", "im", "--pass", PASSWORD]);
@@ -166,6 +222,7 @@ async fn planted_secrets_are_nowhere() {
     for (number, text) in said.iter().enumerate() {
         for (verb, text) in [
             ("log", format!("refused: {text}")),
+            ("ail", text.clone()),
             ("refuse", text.clone()),
             (
                 "call",
@@ -196,7 +253,7 @@ async fn planted_secrets_are_nowhere() {
         post(&address, &path);
     }
 
-    let wanted = u64::try_from(said.len() * 3).unwrap();
+    let wanted = u64::try_from(said.len() * 4).unwrap();
     eventually("all commands are answered", || async {
         let stream = context.get_stream("IM_RES").await.ok()?;
         let last = stream.get_info().await.ok()?.state.last_sequence;
@@ -211,6 +268,24 @@ async fn planted_secrets_are_nowhere() {
     for path in ["/metrics", "/api/status", "/healthz", "/readyz"] {
         found.extend(leaks(path, bridge.get(path).1.as_bytes()));
     }
+    let status = bridge.get("/api/status").1;
+    assert!(status.contains(" says [redacted]"), "{status}");
+    for body in stored(&context, "KV_IM_STATE").await {
+        found.extend(leaks("a state document", &body));
+    }
+    for body in stored(&context, "IM_RES").await {
+        // The rest of it is what the service asked with.
+        let result: Value = serde_json::from_slice(&body).unwrap();
+        let error = result["data"]["error"]["message"].as_str();
+        found.extend(leaks("a result", error.unwrap_or_default().as_bytes()));
+    }
+    // A core would hold all of them.
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", bridge.id())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let soft = core.unwrap().split_whitespace().nth(4);
+    assert_eq!(soft, Some("0"), "{limits}");
     bridge.terminate();
     assert!(bridge.ended(Duration::from_secs(60)).unwrap().success());
     collector.check();

@@ -9,9 +9,13 @@ import sys
 
 import nats
 from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-provider = TracerProvider()
+provider = TracerProvider(resource=Resource.create({"service.name": "service"}))
+provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=f"{sys.argv[2]}/v1/traces")))
 tracer = provider.get_tracer("service")
 
 

@@ -140,3 +140,35 @@ async fn spans_come_while_the_bridge_runs() {
     .await;
     collector.check();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_can_be_hidden_from_spans_and_lines() {
+    let mut world = World::with(
+        json!({ "c-poller": { "shop": { "script": "none" } } }),
+        |config| {
+            config["telemetry"]["traces"] = json!({ "hash_account": true });
+            config["telemetry"]["hash_key"] = json!({ "env": "KEY" });
+            config["telemetry"]["logs"] = json!({ "otlp": true });
+        },
+        &[("KEY", "a key for hashes")],
+    )
+    .await;
+    for (key, order) in [("k1", "refuse|5|x"), ("k2", "log|5|hello")] {
+        world
+            .send("c-poller.shop", &instruct(key, order), &[])
+            .await;
+    }
+    world.stored("IM_RES", 2).await;
+    let spans = world.ended();
+    let sends = named(&spans, "process message.send");
+    let hidden = sends[0].get("im.account");
+    assert!(hidden.starts_with("h_"), "{hidden}");
+    for text in ["command failed", "hello", "account"] {
+        let log = world.bridge.log();
+        let line = log.iter().find(|line| line["msg"] == text);
+        assert_eq!(line.unwrap()["account"], hidden, "{text}");
+        let lines = world.collector.lines();
+        let line = lines.iter().find(|line| line.body == text);
+        assert_eq!(line.unwrap().attributes["account"], hidden, "{text}");
+    }
+}

@@ -31,14 +31,17 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 fn is_ours(name: &str) -> bool {
-    Metric::ALL.iter().any(|metric| {
-        let info = metric.info();
-        match name.strip_prefix(info.name) {
-            Some("") => info.kind != Type::Histogram,
-            Some("_bucket" | "_sum" | "_count") => info.kind == Type::Histogram,
-            _ => false,
-        }
-    })
+    Metric::ALL.iter().any(|metric| is_named(name, metric))
+}
+
+/// Whether this is a series of the metric.
+fn is_named(name: &str, metric: &Metric) -> bool {
+    let info = metric.info();
+    match name.strip_prefix(info.name) {
+        Some("") => info.kind != Type::Histogram,
+        Some("_bucket" | "_sum" | "_count") => info.kind == Type::Histogram,
+        _ => false,
+    }
 }
 
 #[test]
@@ -56,6 +59,46 @@ fn alerts_and_dashboards_name_metrics_that_exist() {
     }
     none(
         "a panel or an alert of a metric that does not exist is silent for ever",
+        &wrong,
+    );
+}
+
+#[test]
+fn alerts_and_dashboards_select_by_labels_that_exist() {
+    // Of scrapers, and of the format itself.
+    let others = ["le", "job", "instance", "namespace", "pod"];
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for file in files(&[".json", "alerts.yaml"]) {
+        if !file.is_below(DASHBOARDS) && file.path != ALERTS {
+            continue;
+        }
+        for part in file.text.split("im_bridge_").skip(1) {
+            let Some((name, rest)) = part.split_once('{') else {
+                continue;
+            };
+            let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let (true, Some((selected, _))) = (name.chars().all(is_name), rest.split_once('}'))
+            else {
+                continue;
+            };
+            let of = |metric: &&Metric| is_named(name, metric);
+            let Some(metric) = Metric::ALL.iter().find(of) else {
+                continue;
+            };
+            for one in selected.split(',') {
+                let end = one.find(['=', '!']).unwrap_or(one.len());
+                let label = one[..end].trim();
+                seen += 1;
+                if !metric.info().labels.contains(&label) && !others.contains(&label) {
+                    wrong.push(format!("{}: {name} has no {label}", file.path));
+                }
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen} are seen");
+    none(
+        "what selects by a label that is not there selects nothing",
         &wrong,
     );
 }
@@ -102,6 +145,23 @@ fn every_alert_has_its_runbook_and_a_case_for_and_against_it() {
         "who is woken at night reads a runbook, and who wrote the alert has seen it fire",
         &wrong,
     );
+}
+
+#[test]
+fn every_metric_has_somebody_who_tells_it() {
+    let sources = files(&[".rs"]);
+    let told: String = sources
+        .iter()
+        .filter(|file| file.is_below("bridge/src") && !file.path.contains("tests"))
+        // The list itself is no use of it, and neither are its tests.
+        .map(|file| file.text.split("#[cfg(test)]").next().unwrap_or_default())
+        .collect();
+    let silent: Vec<String> = Metric::ALL
+        .iter()
+        .filter(|metric| !told.contains(&format!("Metric::{metric:?}")))
+        .map(|metric| metric.info().name.to_owned())
+        .collect();
+    none("a metric that nobody tells is a promise", &silent);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::bus::clock::unix_ms;
 use crate::inbound::Intake;
 use crate::loader::host::{Instance, Report};
 use crate::outbound::{Hands, View};
+use crate::telemetry::redact::redact;
 use im_bridge_plugin_api::abi;
 use im_bridge_sdk::model::{
     AccountState, Capabilities, CapabilityDocument, Challenge, Connection, ErrorCode, ErrorObject,
@@ -358,7 +359,11 @@ impl Face {
             own: known.own.clone(),
             connection,
             challenge: next.challenge,
-            error: next.error,
+            error: next.error.map(|mut error| {
+                // What a provider or an adapter says may repeat what it was told.
+                error.message = redact(&error.message).into_owned();
+                error
+            }),
             adapter: known.adapter.as_ref().map(|adapter| adapter.build()),
             owner: Some(self.owner.clone()),
         };

@@ -88,7 +88,14 @@ impl AccountOutlet {
             _ => Level::TRACE,
         };
         let account = &self.face.account;
-        logs::of_adapter(level, account, log.target(), log.message(), log.fields());
+        let said = logs::Said {
+            level,
+            trace: &log.trace,
+            part: log.target(),
+            message: log.message(),
+            fields: log.fields(),
+        };
+        logs::of_adapter(account, said);
         if log.dropped_before > 0 {
             self.figures
                 .log_dropped(&account.provider, log.dropped_before);

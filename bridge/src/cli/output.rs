@@ -3,6 +3,7 @@
 //! Not here: what the words are.
 
 use crate::config::Mistaken;
+use crate::telemetry::redact::redact;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -127,6 +128,8 @@ impl Output {
 
     /// An error that a user can look up.
     pub fn error(&mut self, code: &str, text: &str) -> io::Result<()> {
+        // An error's causes are written by strangers, who may repeat what they were told.
+        let text = &*redact(text);
         if self.json {
             let help = format!("im-bridge explain {code}");
             let told = Error {

@@ -4,6 +4,7 @@ use super::Exit;
 use super::output::Output;
 use crate::app::{self, End, ServiceError, Signals};
 use crate::config::Origins;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,19 @@ pub(super) struct Args {
     plugin_dir: Option<PathBuf>,
 }
 
+/// What a core holds is every secret of every account. Whoever needs one all the same raises the limit of the process:
+/// `prlimit --core=unlimited --pid <pid>`.
+fn leave_no_core() -> io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    let none = Rlimit {
+        current: Some(0),
+        maximum,
+    };
+    Ok(setrlimit(Resource::Core, none)?)
+}
+
 pub(super) fn run(args: Args, mut origins: Origins, output: &mut Output) -> io::Result<Exit> {
+    leave_no_core()?;
     if let Some(folder) = args.plugin_dir {
         let folder = folder.display();
         origins

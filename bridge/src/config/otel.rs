@@ -190,7 +190,7 @@ impl Layer {
                     self.set(name, &path, json!({ "env": name }));
                 }
             }
-            _ => {}
+            _ => return Err("not known to this bridge".to_owned()),
         }
         Ok(())
     }
@@ -262,6 +262,7 @@ mod tests {
         let bad = [
             ("OTEL_BSP_MAX_QUEUE_SIZE", "1"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/nowhere/key.pem"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "broken"),

@@ -11,7 +11,7 @@ use crate::bus::{Acked, Headers, Outgoing};
 use crate::dead_letter::{Body, Letter, Put};
 use crate::envelope::{DATA_BYTES_MAX, Data, EnvelopeError, EventAttributes};
 use crate::loader::host::{InboundEvent, Misbehaviour};
-use crate::telemetry::{EventFacts, EventSpan, TraceContext, context};
+use crate::telemetry::{EventFacts, EventSpan, TraceContext, What, context};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use im_bridge_plugin_api::abi::{Delivery, Outcome};
@@ -59,8 +59,9 @@ pub(super) struct Arrived {
 pub(super) async fn carry(held: Held) -> Arrived {
     let mut span = held.span();
     let outcome = held.ship(&mut span).await;
+    let context = span.context();
     span.finish(outcome);
-    held.count(outcome, held.taken.at.elapsed());
+    held.count(outcome, held.taken.at.elapsed(), &context);
     let Held {
         route, event, lane, ..
     } = held;
@@ -329,7 +330,18 @@ impl Held {
         let put = owner.gateway.dead_letters.put(letter, &owner.hold).await;
         span.buried(&owner.gateway.subjects, error, put == Put::Stored);
         match put {
-            Put::Stored => owner.figures.dead_letter(error.class),
+            Put::Stored => {
+                owner.figures.dead_letter(error.class);
+                let trace = span.context();
+                tracing::warn!(
+                    account = %owner.account,
+                    kind = &*self.route.kind,
+                    code = &*error.code,
+                    trace_id = context::trace_id(&trace),
+                    span_id = context::span_id(&trace),
+                    "an event cannot be published; it is in the dead letters"
+                );
+            }
             // Nobody ever takes it, and what comes after it must not wait for that.
             Put::Refused => drop(owner.figures.lost.fetch_add(1, Ordering::Relaxed)),
             Put::Lost => return Outcome::RETRY,
@@ -337,8 +349,9 @@ impl Held {
         Outcome::REJECTED
     }
 
-    fn count(&self, outcome: Outcome, took: Duration) {
-        let figures = &self.route.owner.figures;
+    fn count(&self, outcome: Outcome, took: Duration, context: &TraceContext) {
+        let owner = &self.route.owner;
+        let figures = &owner.figures;
         self.route.outcomes.count(outcome);
         let payload_bytes = self.event.payload.len() as u64;
         figures
@@ -347,6 +360,9 @@ impl Held {
         if outcome != Outcome::STORED {
             return;
         }
+        let telemetry = &owner.gateway.telemetry;
+        let what = What::Event(&self.route.kind);
+        telemetry.took(what, &owner.account, took, context);
         figures.event_store.record(took);
         if let (Some(time_ms), Delivery::LIVE) = (self.event.time_ms, self.event.delivery()) {
             let since_ms = self.taken.recorded.ms().saturating_sub(time_ms);

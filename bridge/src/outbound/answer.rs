@@ -11,14 +11,14 @@ use super::hands::Late;
 use super::ledger::{Held, Kept, Stored};
 use super::metrics::GivenUp;
 use super::result::Reply;
-use super::work::{Origin, What, Work};
+use super::work::{Origin, Work};
 use crate::bus::Headers;
 use crate::bus::api::header;
 use crate::bus::blobs::BlobError;
 use crate::bus::clock::unix_ms;
 use crate::dead_letter::{Body, Letter, Put};
 use crate::envelope::DATA_BYTES_MAX;
-use crate::telemetry::PublishEnd;
+use crate::telemetry::{PublishEnd, What as Took};
 use async_nats::HeaderMap;
 use im_bridge_sdk::model::ids::B32;
 use im_bridge_sdk::model::{ErrorObject, Json, ResultStatus, Time};
@@ -274,16 +274,16 @@ impl Desk {
     fn count(&self, work: &Work, verdict: &Verdict) {
         let class = verdict.error.as_ref().map(|error| error.class);
         // A name that nobody declares must not make metrics grow.
-        let name = match work.what {
-            What::Unknown => "other",
-            _ => &work.name,
-        };
+        let name = work.declared();
         self.figures.command(name, verdict.status, class);
         let histogram = match work.is_durable {
             true => &self.figures.durable,
             false => &self.figures.request,
         };
-        histogram.record(work.taken.elapsed());
+        let took = work.taken.elapsed();
+        histogram.record(took);
+        let telemetry = &self.gateway.telemetry;
+        telemetry.took(Took::Command(name), &self.account, took, &work.trace());
     }
 }
 

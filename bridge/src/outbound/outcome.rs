@@ -5,6 +5,7 @@
 
 use crate::account::Ended;
 use crate::loader::host::Completed;
+use crate::telemetry::redact::redact;
 use bytes::Bytes;
 use im_bridge_plugin_api::abi::Status;
 use im_bridge_sdk::model::{
@@ -100,7 +101,9 @@ fn error(completed: &Completed, said: &ErrorBody) -> ErrorObject {
     let is_foreign = known.is_none() && is_word(named);
     let known = known.filter(|code| (code.class() == ErrorClass::Uncertain) == is_uncertain);
     let code = known.unwrap_or_else(|| usual(class));
-    let text = said.message.clone().unwrap_or_else(|| usual_text(code));
+    // A provider may repeat what it was told, and a result is stored for everybody to read.
+    let said = said.message.as_deref();
+    let text = said.map_or_else(|| usual_text(code), |said| redact(said).into_owned());
     let mut error = ErrorObject::new(code, is_certain, text);
     if is_foreign {
         named.clone_into(&mut error.code);

@@ -11,7 +11,7 @@ use super::work::{Origin, What, Work};
 use crate::bus::clock::unix_ms;
 use crate::bus::shard::SHARDS;
 use crate::bus::{Acked, Kind, Shard, Target};
-use crate::telemetry::{CommandEnd, CommandFacts, CommandSpan, PublishEnd, PublishSpan};
+use crate::telemetry::{CommandEnd, CommandFacts, CommandSpan, PublishEnd, PublishSpan, context};
 use im_bridge_sdk::model::{ErrorClass, ErrorObject};
 use std::time::Duration;
 
@@ -19,6 +19,14 @@ use std::time::Duration;
 const OTHER: &str = "other";
 
 impl Work {
+    /// Its name, if it is one that somebody declares.
+    pub(super) fn declared(&self) -> &str {
+        match self.what {
+            What::Unknown => OTHER,
+            _ => &self.name,
+        }
+    }
+
     fn traced_kind(&self) -> Kind {
         match self.what {
             What::Unknown => format!("{OTHER}.{OTHER}").parse().expect("a kind"),
@@ -42,10 +50,7 @@ impl Desk {
             let age_ms = unix_ms().saturating_sub(of.since_ms);
             CommandFacts {
                 account: &self.labels,
-                command: match of.what {
-                    What::Unknown => OTHER,
-                    _ => &of.name,
-                },
+                command: of.declared(),
                 template: match (of.what, of.is_durable) {
                     (What::Control(_), _) => subjects.control_template(&kind.action),
                     (_, true) => subjects.command_template(&kind),
@@ -91,6 +96,7 @@ impl Desk {
     }
 
     fn end(&self, work: &mut Work, outcome: &'static str, error: Option<(&'static str, &str)>) {
+        self.say(work, outcome, error);
         if let Some(span) = work.span.take() {
             span.finish(&CommandEnd {
                 outcome,
@@ -98,6 +104,23 @@ impl Desk {
                 queued: work.taken.elapsed().saturating_sub(work.at_provider),
                 at_provider: work.at_provider,
             });
+        }
+    }
+
+    /// A line for people: one that failed is a warning.
+    fn say(&self, work: &Work, outcome: &'static str, error: Option<(&'static str, &str)>) {
+        let (account, trace) = (&self.account, work.trace());
+        let command = work.declared();
+        let (class, code) = error.unzip();
+        let ids = || (context::trace_id(&trace), context::span_id(&trace));
+        if error.is_some() && outcome != "retry" {
+            let (trace_id, span_id) = ids();
+            tracing::warn!(
+                %account, command, outcome, class, code, trace_id, span_id, "command failed"
+            );
+        } else if tracing::enabled!(tracing::Level::DEBUG) {
+            let (trace_id, span_id) = ids();
+            tracing::debug!(%account, command, outcome, class, code, trace_id, span_id, "command");
         }
     }
 

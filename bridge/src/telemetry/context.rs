@@ -168,6 +168,16 @@ pub fn is_of_trace(header: &str) -> bool {
         .any(|name| header.eq_ignore_ascii_case(name))
 }
 
+/// As log lines have it; none of no context. A line that is not written does not ask for it.
+pub fn trace_id(of: &TraceContext) -> Option<String> {
+    is_valid(of).then(|| hex_of(&of.trace_id))
+}
+
+/// See [`trace_id`].
+pub fn span_id(of: &TraceContext) -> Option<String> {
+    is_valid(of).then(|| hex_of(&of.span_id))
+}
+
 /// An id as people look for it.
 pub fn hex_of(id: &[u8]) -> String {
     id.iter().fold(String::new(), |mut text, byte| {

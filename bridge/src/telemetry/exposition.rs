@@ -6,7 +6,8 @@
 
 use super::histogram::{Histogram, LATENCY_S};
 use super::metrics::{Metric, Type};
-use super::own::{Families, Own, OwnValue};
+use super::own::{Families, Family, Own, OwnValue};
+use super::redact::redact;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -31,9 +32,21 @@ pub struct Exposition {
     /// Series that had to share one, by metric.
     overflow: BTreeMap<Metric, u64>,
     own: Families,
+    /// Who speaks, as labels.
+    resource: BTreeMap<String, String>,
 }
 
 impl Exposition {
+    /// A fact about who speaks. OTLP has these beside the values; for scrapers they are labels of `target_info`.
+    pub fn resource(&mut self, key: &str, value: &str) {
+        let as_label = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let mut name: String = key.chars().map(as_label).collect();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            name.insert(0, '_');
+        }
+        self.resource.insert(name, redact(value).into_owned());
+    }
+
     /// One value; labels in the order of the metric's definition.
     #[expect(
         clippy::cast_precision_loss,
@@ -119,6 +132,11 @@ impl Exposition {
         self.own.add(own, labels, value);
     }
 
+    /// Those that adapters define, by name without the prefix.
+    pub fn of_adapters(&self) -> impl Iterator<Item = (&str, &Family)> {
+        self.own.iter()
+    }
+
     /// The text.
     pub fn render(&self) -> String {
         let mut out = String::new();
@@ -155,6 +173,14 @@ impl Exposition {
             }
         }
         self.own.render(&mut out);
+        if !self.resource.is_empty() {
+            let labels = self.resource.iter();
+            let labels: Vec<String> = labels
+                .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+                .collect();
+            out.push_str("# HELP target_info Who speaks.\n# TYPE target_info gauge\n");
+            let _ = writeln!(out, "target_info{{{}}} 1", labels.join(","));
+        }
         out
     }
 }
@@ -334,6 +360,21 @@ mod tests {
         assert!(text.contains("im_bridge_leases_held 2\n"), "{text}");
         drop(two);
         assert!(registry.render().contains("stored\"} 2\n"));
+    }
+
+    #[test]
+    fn who_speaks_is_one_series_whatever_its_facts_are_called() {
+        let mut exposition = Exposition::default();
+        for (key, value) in [
+            ("service.name", "im-bridge"),
+            ("1\"}", "a\"b"),
+            ("a-b", "c"),
+        ] {
+            exposition.resource(key, value);
+        }
+        let text = exposition.render();
+        let line = "target_info{_1__=\"a\\\"b\",a_b=\"c\",service_name=\"im-bridge\"} 1\n";
+        assert!(text.ends_with(line), "{text}");
     }
 
     #[test]

@@ -11,8 +11,10 @@
 
 pub mod context;
 pub mod exposition;
+mod hidden;
 pub mod histogram;
 pub mod labels;
+mod limits;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;
@@ -22,6 +24,7 @@ mod process;
 mod pushed;
 pub mod redact;
 mod settings;
+mod slow;
 pub mod traces;
 
 pub use context::{Carried, TraceContext};
@@ -32,6 +35,7 @@ pub use own::{Own, OwnValue};
 pub use per_provider::PerProvider;
 pub use pushed::Pushed;
 pub use settings::{TelemetryError, mistakes};
+pub use slow::What;
 pub use traces::{
     AccountLabels, CommandEnd, CommandFacts, CommandSpan, EventFacts, EventKind, EventSpan, Op,
     PublishEnd, PublishSpan, WebhookSpan,
@@ -39,6 +43,7 @@ pub use traces::{
 
 use crate::bus::Account;
 use crate::config::types;
+use hidden::Hidden;
 use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::common::tonic::{Attributes, ResourceAttributesWithSchema};
@@ -47,6 +52,7 @@ use opentelemetry_sdk::trace::SpanData;
 use otlp::{Exporter, Signal, Target};
 use prost::Message as _;
 use settings::Settings;
+use slow::Slow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,6 +66,9 @@ struct Inner {
     traces: Option<Arc<Traces>>,
     /// Who speaks.
     resource: Vec<KeyValue>,
+    slow: Slow,
+    /// None: accounts are called by their aliases.
+    hidden: Option<Arc<Hidden>>,
     /// `trace_context_invalid_total`
     contexts_invalid: AtomicU64,
 }
@@ -67,13 +76,11 @@ struct Inner {
 impl Telemetry {
     /// No spans.
     pub fn off() -> Self {
-        Self::with(None, Vec::new())
-    }
-
-    fn with(traces: Option<Arc<Traces>>, resource: Vec<KeyValue>) -> Self {
         Self(Arc::new(Inner {
-            traces,
-            resource,
+            traces: None,
+            resource: Vec::new(),
+            slow: Slow::new(0),
+            hidden: None,
             contexts_invalid: AtomicU64::new(0),
         }))
     }
@@ -85,17 +92,28 @@ impl Telemetry {
     pub fn start(config: &types::Telemetry, replica: &str) -> Result<Self, TelemetryError> {
         let settings = Settings::new(config)?;
         let target = Target::of(Signal::Traces, &config.otlp)?;
-        let resource = settings::resource(config, replica);
-        let Some(target) = target.filter(|_| config.traces.enabled) else {
-            return Ok(Self::with(None, resource));
+        let hidden = settings.hash_key.as_ref().map(Hidden::new).map(Arc::new);
+        let mut inner = Inner {
+            traces: None,
+            resource: settings::resource(config, replica),
+            slow: Slow::new(config.logs.slow_ms),
+            hidden: hidden.clone(),
+            contexts_invalid: AtomicU64::new(0),
         };
-        let of_spans = resource.clone();
-        let capacity = usize::try_from(config.traces.queue).unwrap_or(usize::MAX);
-        let exporter = Exporter::start(Signal::Traces, target, capacity, move |spans| {
-            message(spans, &of_spans)
-        })?;
-        let traces = Traces::new(settings, exporter);
-        Ok(Self::with(Some(Arc::new(traces)), resource))
+        if let Some(target) = target.filter(|_| config.traces.enabled) {
+            let of_spans = inner.resource.clone();
+            let capacity = usize::try_from(config.traces.queue).unwrap_or(usize::MAX);
+            let exporter = Exporter::start(Signal::Traces, target, capacity, move |spans| {
+                message(spans, &of_spans)
+            })?;
+            inner.traces = Some(Arc::new(Traces::new(settings, hidden, exporter)));
+        }
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// What stands for an alias in log lines; none: itself.
+    fn hidden(&self) -> Option<Arc<Hidden>> {
+        self.0.hidden.clone()
     }
 
     fn resource(&self) -> impl Iterator<Item = KeyValue> + '_ {
@@ -164,6 +182,11 @@ impl Telemetry {
         }
     }
 
+    /// An event or a command is done; a line tells of it if it took long.
+    pub fn took(&self, what: What<'_>, account: &Account, took: Duration, trace: &TraceContext) {
+        self.0.slow.look(what, account, took, trace);
+    }
+
     /// Sends what waits, and blocks until it was sent or `within` has passed.
     pub fn flush(&self, within: Duration) -> bool {
         let traces = self.0.traces.as_ref();
@@ -187,6 +210,9 @@ impl Source for Inner {
         let invalid = self.contexts_invalid.load(Ordering::Relaxed);
         to.count(Metric::TraceContextInvalidTotal, &[], invalid);
         process::collect(to);
+        for fact in &self.resource {
+            to.resource(fact.key.as_str(), &fact.value.as_str());
+        }
         if let Some(traces) = &self.traces {
             traces.collect(to);
         }

@@ -55,61 +55,88 @@ impl OwnValue {
     }
 }
 
-/// All series of all such metrics in one scrape.
+/// All series of all such metrics in one scrape, by name without the prefix.
 #[derive(Debug, Default)]
 pub(super) struct Families(BTreeMap<String, Family>);
 
+/// One metric.
 #[derive(Debug)]
-struct Family {
-    kind: Type,
-    help: String,
-    lines: Vec<String>,
+pub struct Family {
+    pub kind: Type,
+    pub help: String,
+    pub series: Vec<Series>,
+}
+
+/// One series of it.
+#[derive(Debug)]
+pub struct Series {
+    pub labels: Vec<(String, String)>,
+    /// Upper bounds of its buckets.
+    pub bounds: Vec<f64>,
+    pub value: OwnValue,
 }
 
 impl Families {
     /// Adds a series. Two adapters that give one name two kinds: the first has it.
     pub(super) fn add(&mut self, own: &Own<'_>, labels: &[(&str, &str)], value: &OwnValue) {
-        let name = format!("im_bridge_adapter_{}", own.name);
-        let family = self.0.entry(name.clone()).or_insert_with(|| Family {
+        let family = self.0.entry(own.name.to_owned()).or_insert_with(|| Family {
             kind: own.kind,
-            help: own.help.replace('\\', "\\\\").replace('\n', "\\n"),
-            lines: Vec::new(),
+            help: own.help.to_owned(),
+            series: Vec::new(),
         });
         if family.kind != own.kind {
             return;
         }
-        let labels = rendered(labels);
-        match value {
-            OwnValue::Number(number) => family.lines.push(format!("{name}{{{labels}}} {number}")),
-            OwnValue::Buckets { counts, sum } => {
-                let mut total = 0;
-                for (index, count) in counts.iter().enumerate() {
-                    total += count;
-                    let bound = own.bounds.get(index);
-                    let bound = bound.map_or_else(|| "+Inf".to_owned(), f64::to_string);
-                    let line = format!("{name}_bucket{{{labels},le=\"{bound}\"}} {total}");
-                    family.lines.push(line);
-                }
-                family.lines.push(format!("{name}_sum{{{labels}}} {sum}"));
-                family
-                    .lines
-                    .push(format!("{name}_count{{{labels}}} {total}"));
-            }
-        }
+        let labels = labels.iter();
+        family.series.push(Series {
+            labels: labels
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            bounds: own.bounds.to_vec(),
+            value: value.clone(),
+        });
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Family)> {
+        self.0.iter().map(|(name, family)| (name.as_str(), family))
     }
 
     pub(super) fn render(&self, out: &mut String) {
         for (name, family) in &self.0 {
-            let _ = writeln!(out, "# HELP {name} {}", family.help);
+            let name = format!("im_bridge_adapter_{name}");
+            let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
+            let _ = writeln!(out, "# HELP {name} {help}");
             let _ = writeln!(out, "# TYPE {name} {}", family.kind.as_str());
-            for line in &family.lines {
-                let _ = writeln!(out, "{line}");
+            for series in &family.series {
+                series.render(&name, out);
             }
         }
     }
 }
 
-fn rendered(labels: &[(&str, &str)]) -> String {
+impl Series {
+    fn render(&self, name: &str, out: &mut String) {
+        let labels = rendered(&self.labels);
+        match &self.value {
+            OwnValue::Number(number) => {
+                let _ = writeln!(out, "{name}{{{labels}}} {number}");
+            }
+            OwnValue::Buckets { counts, sum } => {
+                let mut total = 0;
+                for (index, count) in counts.iter().enumerate() {
+                    total += count;
+                    let bound = self.bounds.get(index);
+                    let bound = bound.map_or_else(|| "+Inf".to_owned(), f64::to_string);
+                    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}");
+                }
+                let _ = writeln!(out, "{name}_sum{{{labels}}} {sum}");
+                let _ = writeln!(out, "{name}_count{{{labels}}} {total}");
+            }
+        }
+    }
+}
+
+fn rendered(labels: &[(String, String)]) -> String {
     let mut out = String::new();
     for (index, (name, value)) in labels.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };

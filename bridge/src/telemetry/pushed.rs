@@ -27,6 +27,9 @@ impl Pushed {
         registry: &Registry,
         lines: Option<&Guard>,
     ) -> Result<Self, TelemetryError> {
+        if let (Some(lines), Some(hidden)) = (lines, telemetry.hidden()) {
+            lines.hide(hidden);
+        }
         let resource: Vec<KeyValue> = Attributes::from(telemetry.resource()).0;
         let mut pushed = Self::default();
         let target = |signal, is_wanted: bool| match is_wanted {

@@ -69,7 +69,12 @@ impl World {
     }
 
     fn command(&self, carried: &Carried, age: Duration, attempt: u32) -> CommandSpan {
-        self.telemetry.command(carried, || CommandFacts {
+        let facts = self.facts(age, attempt);
+        self.telemetry.command(carried, || facts)
+    }
+
+    fn facts(&self, age: Duration, attempt: u32) -> CommandFacts<'_> {
+        CommandFacts {
             account: &self.account,
             command: "message.send",
             template: "im.v1.cmd.{provider}.{account}.message.send".to_owned(),
@@ -81,7 +86,7 @@ impl World {
             age,
             waited: Duration::ZERO,
             attempt,
-        })
+        }
     }
 
     fn figure(&self, metric: Metric, labels: &[&str]) -> f64 {

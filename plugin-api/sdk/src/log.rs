@@ -168,7 +168,7 @@ fn send(
         message: abi::Str::new(cut(message, MESSAGE_MAX)),
         fields: pairs.as_ptr(),
         fields_len: count(pairs.len()) as usize,
-        trace: abi::Trace::NONE,
+        trace: scope::trace().to_abi(),
     };
     IS_LOGGING.set(true);
     link.log(Some(&record));

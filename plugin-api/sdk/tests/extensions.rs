@@ -168,11 +168,13 @@ fn tracing_is_forwarded_from_the_level_that_is_wanted() {
     };
     assert_eq!(line.message, "debugging 7");
     assert!(line.target.contains("probe"));
+    assert!(line.trace.is_some(), "a command's line has its trace");
     let fields = [("answer", "42"), ("text", "a b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(line.fields, fields);
     let seen = mock.finish();
     assert!(seen.logs.iter().all(|log| log.level <= LogLevel::DEBUG));
-    assert!(seen.logs.iter().any(|log| log.message == "created"));
+    let created = seen.logs.iter().find(|log| log.message == "created");
+    assert_eq!(created.unwrap().trace, None);
     assert!(seen.logs.iter().all(|log| log.message != "tracing"));
     assert!(seen.mentions("hush").is_empty());
 }

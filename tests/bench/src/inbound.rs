@@ -7,7 +7,7 @@ use crate::Options;
 use crate::mark::{Mark, check, now_ns};
 use crate::provider::{Director, ROOMS, say};
 use crate::report::{Report, per, percentiles, us_per};
-use crate::world::{Started, WITHIN, What, World};
+use crate::world::{Column, Started, WITHIN, What, World};
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use futures_util::{FutureExt, StreamExt};
 use im_bridge_test_harness::eventually_within;
@@ -80,8 +80,12 @@ pub async fn run(world: &World, options: &Options) -> bool {
 }
 
 async fn sides(world: &World, options: &Options, job: &str, is_counted: bool) -> Vec<Side> {
+    sides_of(world, &options.columns, job, is_counted).await
+}
+
+async fn sides_of(world: &World, columns: &[Column], job: &str, is_counted: bool) -> Vec<Side> {
     let mut sides = Vec::new();
-    for column in &options.columns {
+    for column in columns {
         // Made first, so that it decides what its world is like.
         let director = Director::of(world.simulator.url(), column.name()).await;
         sides.push(Side {
@@ -220,6 +224,44 @@ async fn steady(
         ("waits/event", per(used.waits, count)),
     ];
     report.add(&format!("{rate}/s"), column, figures);
+}
+
+/// What traces cost, and what a collector costs that is away: the same bridge six times, one after the other in each run.
+pub async fn telemetry(world: &World, options: &Options) -> bool {
+    const COLUMNS: [Column; 6] = [
+        Column::Bridge,
+        Column::Unsampled,
+        Column::Hundredth,
+        Column::Tenth,
+        Column::Whole,
+        Column::Dead,
+    ];
+    let bare = Director::frame_bytes(world.simulator.url(), &Mark::now(0, 0).text(0)).await;
+    let filler = FRAME_BYTES.saturating_sub(bare);
+    let about = format!(
+        "{} events a run of {FRAME_BYTES} bytes, {} runs; ratios against the bridge without a collector",
+        options.events, options.runs
+    );
+    let mut report = Report::new("telemetry", about);
+    let mut sides = sides_of(world, &COLUMNS, "in", false).await;
+    // The first run of a process is another one: it makes what all others have.
+    let mut unused = Report::new("telemetry", String::new());
+    for side in &mut sides {
+        flood(world, &mut unused, side, options.events, filler).await;
+    }
+    for run in 0..options.runs {
+        for side in in_turn(&mut sides, run) {
+            flood(world, &mut report, side, options.events, filler).await;
+            let kib = side.started.process.memory().own_kib;
+            let figures = vec![("own MiB", per(kib, 1024))];
+            report.add("memory", side.started.column, figures);
+            world.collector.forget();
+        }
+    }
+    for side in sides {
+        side.started.stop();
+    }
+    report.print(options.json)
 }
 
 /// The same rate over one account and over a thousand: what an event costs must not grow with accounts.

@@ -90,6 +90,8 @@ pub enum Job {
     Out,
     /// Requests to replies
     Req,
+    /// IN with and without traces, and with a collector that is away
+    Telemetry,
     /// Accounts that say nothing
     Idle,
     /// The same rate over one account and over many
@@ -126,6 +128,7 @@ pub fn run(programs: Programs, options: &Options) -> bool {
         let world = World::new(programs).await;
         match options.job {
             Job::In => inbound::run(&world, options).await,
+            Job::Telemetry => inbound::telemetry(&world, options).await,
             Job::Growth => inbound::growth(&world, options).await,
             Job::Out => outbound::run(&world, options).await,
             Job::Req => outbound::requests(&world, options).await,

@@ -110,7 +110,7 @@ pub async fn takeover(world: &World, options: &Options) -> bool {
     let mut report = Report::new("takeover", about);
     let mut director = Director::of(world.simulator.url(), "bridge").await;
     let accounts = BTreeMap::from([("bridge".to_owned(), world.account("bridge"))]);
-    let mut config = world.config(&accounts);
+    let mut config = world.config(Column::Bridge, &accounts);
     config["nats"]["lease"] = lease;
     let files = world.files(&accounts);
     files.configure(&config);

@@ -54,8 +54,8 @@ async fn one(
     let column = started.column;
     let (queue, results) = (column.stream(What::Commands), column.stream(What::Results));
     let subject = match column {
-        Column::Bridge => "im.v1.cmd.sim.bridge.message.send".to_owned(),
         Column::Floor => "floor.cmd.send".to_owned(),
+        other => format!("{}.v1.cmd.sim.{}.message.send", other.root(), other.name()),
     };
     // What is sent comes back as a push; that is the other job.
     director.hold().await;
@@ -177,9 +177,11 @@ pub async fn requests(world: &World, options: &Options) -> bool {
     }
     for _ in 0..options.runs {
         for (started, _) in &sides {
-            let asked: &[(&str, &str)] = match started.column {
-                Column::Bridge => &[("read", "im.v1.req.sim.bridge.unread.get")],
+            let column = started.column;
+            let read = format!("{}.v1.req.sim.{}.unread.get", column.root(), column.name());
+            let asked: &[(&str, &str)] = match column {
                 Column::Floor => &[("read", "floor.req.read"), ("bare", "floor.req.bare")],
+                _ => &[("read", &read)],
             };
             for (what, subject) in asked {
                 for in_flight in [1, IN_FLIGHT] {

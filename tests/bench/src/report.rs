@@ -82,7 +82,7 @@ impl Report {
                     .map(|best| best.map_or_else(|| format!("{:>14}", "-"), shown))
                     .collect();
                 let ratio = ratio(columns, *column, names[0]);
-                let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:>7.2}x"));
+                let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:>7.3}x"));
                 println!("{:<12}{figures}{ratio}", column.name());
             }
         }
@@ -132,9 +132,11 @@ fn best(runs: &[Figures], name: &str) -> Option<f64> {
     all.min_by(f64::total_cmp)
 }
 
-/// Against the floor of the same run, the median of all runs: what disturbs a run disturbs both.
+/// Against the floor of the same run, where there is none against the bare bridge; the median of all runs, as what disturbs
+/// a run disturbs both.
 fn ratio(columns: &BTreeMap<Column, Vec<Figures>>, column: Column, name: &str) -> Option<f64> {
-    let floor = columns.get(&Column::Floor)?;
+    let bare = || columns.get(&Column::Bridge);
+    let floor = columns.get(&Column::Floor).or_else(bare)?;
     let runs = columns.get(&column)?;
     let mut ratios: Vec<f64> = runs
         .iter()

@@ -2,6 +2,7 @@
 
 use crate::process::Process;
 use async_nats::jetstream;
+use im_bridge_test_harness::otlp::{Collector, nobody};
 use im_bridge_test_harness::{Bridge, Files, Nats, Simulator, eventually_within};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -18,8 +19,18 @@ pub const WITHIN: Duration = Duration::from_secs(120);
 pub enum Column {
     /// The same libraries and nothing else
     Floor,
-    /// im-bridge, with everything on
+    /// im-bridge, with everything on but traces: nobody collects them
     Bridge,
+    /// The same with a collector, and no trace recorded
+    Unsampled,
+    /// One trace of a hundred
+    Hundredth,
+    /// One of ten
+    Tenth,
+    /// All traces
+    Whole,
+    /// All traces, and nobody listens where the collector should be
+    Dead,
 }
 
 impl Column {
@@ -27,14 +38,30 @@ impl Column {
         match self {
             Self::Floor => "floor",
             Self::Bridge => "bridge",
+            Self::Unsampled => "unsampled",
+            Self::Hundredth => "hundredth",
+            Self::Tenth => "tenth",
+            Self::Whole => "whole",
+            Self::Dead => "dead",
         }
     }
 
-    /// Begins every subject of it.
+    /// Begins every subject of it: columns share nothing.
     pub fn root(self) -> &'static str {
         match self {
-            Self::Bridge => "im.v1",
-            Self::Floor => "floor",
+            Self::Bridge => "im",
+            other => other.name(),
+        }
+    }
+
+    /// Which part of its traces is recorded, if there are any.
+    fn share(self) -> Option<f64> {
+        match self {
+            Self::Floor | Self::Bridge => None,
+            Self::Unsampled => Some(0.0),
+            Self::Hundredth => Some(0.01),
+            Self::Tenth => Some(0.1),
+            Self::Whole | Self::Dead => Some(1.0),
         }
     }
 
@@ -45,10 +72,7 @@ impl Column {
             What::Commands => "CMD",
             What::Results => "RES",
         };
-        match self {
-            Self::Bridge => format!("IM_{what}"),
-            Self::Floor => format!("FLOOR_{what}"),
-        }
+        format!("{}_{what}", self.root().to_uppercase())
     }
 }
 
@@ -73,6 +97,8 @@ pub struct Programs {
 pub struct World {
     pub nats: Nats,
     pub simulator: Simulator,
+    /// For columns with traces; it decodes and keeps them until it is told to forget.
+    pub collector: Collector,
     pub client: async_nats::Client,
     pub jetstream: jetstream::Context,
     programs: Programs,
@@ -103,6 +129,7 @@ impl World {
                 Some(program) => Simulator::start_program(program),
                 None => Simulator::start(),
             },
+            collector: Collector::start(),
             client,
             nats,
             programs,
@@ -110,23 +137,45 @@ impl World {
     }
 
     /// The bridge's configuration with these accounts.
-    pub fn config(&self, accounts: &BTreeMap<String, Value>) -> Value {
-        let room = json!({ "max_mib": 512 });
+    pub fn config(&self, column: Column, accounts: &BTreeMap<String, Value>) -> Value {
+        // What may be stored is set aside at once, and six bridges share a server.
+        let max_mib = if column.share().is_some() { 96 } else { 512 };
+        let room = json!({ "max_mib": max_mib });
         json!({
             "nats": {
-                "url": self.nats.url(), "events": room, "results": room, "dead_letters": room, "ledger": room, "kv": room,
-                "commands": { "max_mib": 512, "max_waiting": 1_000_000 },
+                "url": self.nats.url(), "root": column.root(), "events": room, "results": room, "dead_letters": room, "ledger": room, "kv": room,
+                "commands": { "max_mib": max_mib, "max_waiting": 1_000_000 },
             },
             "admin": { "listen": "127.0.0.1:0" },
+            "telemetry": self.telemetry(column),
             // A thousand accounts log in at once here, and their provider does not mind.
             "plugins": { "providers": { "sim": { "start_per_s": 1000, "logins_per_minute": 10_000 } } },
             "accounts": { "sim": accounts },
         })
     }
 
+    fn telemetry(&self, column: Column) -> Value {
+        let Some(share) = column.share() else {
+            return json!({});
+        };
+        let endpoint = match column {
+            Column::Dead => nobody(),
+            _ => self.collector.url(),
+        };
+        json!({ "otlp": { "endpoint": endpoint }, "traces": { "sampler_arg": share } })
+    }
+
     pub fn files(&self, accounts: &BTreeMap<String, Value>) -> std::sync::Arc<Files> {
+        self.files_of(Column::Bridge, accounts)
+    }
+
+    fn files_of(
+        &self,
+        column: Column,
+        accounts: &BTreeMap<String, Value>,
+    ) -> std::sync::Arc<Files> {
         let program = self.programs.bridge.to_str().expect("a path of ours");
-        Files::new(program, &self.config(accounts))
+        Files::new(program, &self.config(column, accounts))
     }
 
     /// An account of the bridge at this provider.
@@ -152,7 +201,7 @@ impl World {
         let counts = is_counted.then(crate::allocations::counted);
         let environment = counts.iter().flat_map(crate::allocations::environment);
         let environment: Vec<(String, String)> = environment.collect();
-        if column != Column::Bridge {
+        if column == Column::Floor {
             self.streams(column).await;
             let mut command = Command::new(&self.programs.own);
             command
@@ -173,7 +222,7 @@ impl World {
         let configured = aliases
             .iter()
             .map(|alias| (alias.clone(), self.account(alias)));
-        let files = self.files(&configured.collect());
+        let files = self.files_of(column, &configured.collect());
         let variables: Vec<(&str, &str)> = environment
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))

@@ -1,6 +1,11 @@
-//! A collector in the test's own process: a real HTTP server that takes OTLP and keeps what it decodes.
+//! A collector in the test's own process: a real server that takes OTLP over HTTP and gRPC, and keeps what it decodes.
 //!
-//! Nothing of the exporter is replaced, so what a test sees left by the socket. It can misbehave: refuse, fail, hang.
+//! Nothing of the exporter is replaced, so what a test sees left by the socket. It can misbehave: refuse, fail, hang. One
+//! port takes both protocols: a connection's first bytes tell which it is.
+//!
+//! Not here: gRPC itself (`grpc`).
+
+mod grpc;
 
 use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -178,7 +183,11 @@ impl Collector {
                 let own = Arc::clone(&own);
                 std::thread::spawn(move || {
                     // A connection that breaks is the client's to notice.
-                    let _ = serve(&own, stream);
+                    let _ = match is_http2(&stream) {
+                        Ok(true) => grpc::serve(&own, stream),
+                        Ok(false) => serve(&own, stream),
+                        Err(error) => Err(error),
+                    };
                 });
             }
         });
@@ -222,6 +231,15 @@ impl Collector {
         self.shared.lock().taken.clone()
     }
 
+    /// Drops what was taken: whoever measures needs none of it.
+    pub fn forget(&self) {
+        let mut state = self.shared.lock();
+        state.taken.clear();
+        state.spans.clear();
+        state.points.clear();
+        state.lines.clear();
+    }
+
     /// Requests that were read, whatever became of them.
     pub fn requests(&self) -> usize {
         self.shared.lock().requests
@@ -255,6 +273,18 @@ pub fn nobody() -> String {
     format!("http://{}", listener.local_addr().expect("it is bound"))
 }
 
+/// No method of HTTP/1 begins like the preface of HTTP/2.
+fn is_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; 3];
+    loop {
+        match stream.peek(&mut first)? {
+            0 => return Ok(false),
+            3 => return Ok(&first == b"PRI"),
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
 fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
@@ -286,8 +316,8 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
             state.mode
         };
         let (status, after, answer) = match mode {
-            Mode::Take => (200, None, keep(shared, path, headers, &body, 0)),
-            Mode::Partly(refused) => (200, None, keep(shared, path, headers, &body, refused)),
+            Mode::Take => (200, None, unpack(shared, path, headers, &body, 0)),
+            Mode::Partly(refused) => (200, None, unpack(shared, path, headers, &body, refused)),
             Mode::Status(status) => (status, None, Vec::new()),
             Mode::Later(status, after) => (status, Some(after), Vec::new()),
             Mode::Close => return Ok(()),
@@ -307,14 +337,14 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-fn keep(
+/// Takes a request over HTTP; what it is answered.
+fn unpack(
     shared: &Shared,
     path: String,
     headers: BTreeMap<String, String>,
     body: &[u8],
     refused: u16,
 ) -> Vec<u8> {
-    let at = Instant::now();
     let mut wrong = Vec::new();
     if headers.get("content-type").map(String::as_str) != Some("application/x-protobuf") {
         wrong.push(format!("{path}: {:?}", headers.get("content-type")));
@@ -329,6 +359,19 @@ fn keep(
         None => plain.extend_from_slice(body),
         Some(other) => wrong.push(format!("{path}: {other}")),
     }
+    shared.lock().wrong.extend(wrong);
+    keep(shared, path, headers, plain, refused)
+}
+
+/// Takes a message; what it is answered.
+fn keep(
+    shared: &Shared,
+    path: String,
+    headers: BTreeMap<String, String>,
+    plain: Vec<u8>,
+    refused: u16,
+) -> Vec<u8> {
+    let at = Instant::now();
     let (mut spans, mut points, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     let decoded = match path.as_str() {
         "/v1/traces" => {
@@ -345,12 +388,11 @@ fn keep(
             ExportTraceServiceRequest::decode(&*plain).map(|request| spans = read(request, at))
         }
     };
-    if let Err(error) = decoded {
-        wrong.push(format!("{path}: {error}"));
-    }
     spans.truncate(spans.len().saturating_sub(usize::from(refused)));
     let mut state = shared.lock();
-    state.wrong.extend(wrong);
+    if let Err(error) = decoded {
+        state.wrong.push(format!("{path}: {error}"));
+    }
     state.spans.extend(spans);
     state.points.extend(points);
     state.lines.extend(lines);

@@ -44,12 +44,12 @@ static imb_trace did(imb_instance *self, const char *name, uint16_t noise, int16
   return span;
 }
 
-static int emit(imb_instance *self, uint8_t noise, imb_trace trace) {
+static int emit(imb_instance *self, const char *kind, const char *channel, uint8_t noise, uint8_t delivery, imb_trace trace) {
   static const char data[] = "{\"message\":{\"segments\":[]}}";
   char id[24];
   uint64_t token = ++self->tokens;
-  imb_event event = {.size = sizeof event, .token = token, .kind = STR("message.created"), .channel = STR("c1"),
-                     .noise = noise, .trace = trace};
+  imb_event event = {.size = sizeof event, .token = token, .kind = text(kind), .channel = text(channel),
+                     .noise = noise, .delivery = delivery, .trace = trace};
   event.native_id = (imb_str){(uint8_t *)id, (size_t)snprintf(id, sizeof id, "m%llu", (unsigned long long)token)};
   event.payload = copy_of(data, sizeof data - 1);
   imb_status taken = self->host->emit(self->host->ctx, &event, 1);
@@ -74,7 +74,19 @@ static imb_status run(imb_instance *self, const char *script, const imb_trace *p
     }
   } else if (!strcmp(verb, "hit")) { /* a poll that brings so many messages */
     imb_trace trace = did(self, "poll", IMB_NOISE_POLL_HIT, IMB_OK, now - 20 * MS, now, NULL, url);
-    while (count-- > 0 && emit(self, IMB_NOISE_POLL_HIT, trace)) {}
+    while (count-- > 0 && emit(self, "message.created", "c1", IMB_NOISE_POLL_HIT, IMB_DELIVERY_LIVE, trace)) {}
+  } else if (!strcmp(verb, "sync")) { /* so many messages of before, which a command asked for */
+    imb_trace trace = parent ? *parent : (imb_trace){0};
+    while (count-- > 0 && emit(self, "message.created", "c1", IMB_NOISE_EVENT, IMB_DELIVERY_BACKFILL, trace)) {}
+  } else if (!strcmp(verb, "strange")) { /* so many operations and kinds of events that nobody declared, with odd names */
+    char name[64], channel[64];
+    for (; count > 0; count--) {
+      snprintf(name, sizeof name, "evil%ld%p.created", count, (void *)self);
+      snprintf(channel, sizeof channel, "\"} evil{%ld%p", count, (void *)self);
+      did(self, channel, IMB_NOISE_AUX, IMB_OK, now - MS, now, NULL, NULL);
+      emit(self, name, channel, IMB_NOISE_EVENT, IMB_DELIVERY_LIVE, (imb_trace){0});
+      emit(self, "message.created", channel, IMB_NOISE_EVENT, IMB_DELIVERY_LIVE, (imb_trace){0});
+    }
   } else if (!strcmp(verb, "fail")) { /* a poll that fails after so many milliseconds */
     did(self, "poll", IMB_NOISE_POLL_EMPTY, IMB_E_UNAVAILABLE, now - count * MS, now, NULL, url);
   } else if (!strcmp(verb, "call")) { /* one request of the provider's, so many milliseconds long */
@@ -82,7 +94,14 @@ static imb_status run(imb_instance *self, const char *script, const imb_trace *p
   } else if (!strcmp(verb, "log") && url) { /* a line that says this */
     imb_pair field = {STR("said"), text(url)};
     imb_log line = {.size = sizeof line, .level = IMB_LOG_WARN, .message = text(url), .fields = &field, .fields_len = 1};
+    if (parent) line.trace = *parent;
     self->host->log(self->host->ctx, &line);
+  } else if (!strcmp(verb, "ail") && url) { /* connected, and something is wrong */
+    char detail[1024];
+    snprintf(detail, sizeof detail, "{\"error\":{\"class\":\"unavailable\",\"code\":\"provider_unavailable\",\"num\":2102,"
+             "\"retryable\":true,\"certain\":true,\"message\":\"the provider says %s\"}}", url);
+    imb_report report = {.size = sizeof report, .state = IMB_STATE_DEGRADED, .reason = STR("slow"), .detail = text(detail)};
+    self->host->report(self->host->ctx, &report);
   } else if (!strcmp(verb, "refuse")) { /* a provider's error whose text is the whole instruction */
     return IMB_E_FORBIDDEN;
   } else if (!strcmp(verb, "later") && self->executed++ == 0) { /* the first time it surely did not happen */

@@ -154,7 +154,7 @@ pub struct Traces {
     pub error_spans_total_per_minute: u32,
     /// Failures at excluded addresses get a span, without the address.
     pub exclude_keep_errors: bool,
-    /// Write a keyed hash in place of aliases; needs `telemetry.hash_key`.
+    /// Write a keyed hash in place of aliases, in spans and log lines; needs `telemetry.hash_key`.
     pub hash_account: bool,
     /// Spans that wait for the collector; beyond it they are dropped and counted.
     #[schemars(range(min = 512, max = 65_536))]
@@ -254,6 +254,9 @@ pub struct Logs {
     /// Lines of one kind within a minute, before they become one a minute that counts the others; 0: all.
     #[schemars(range(min = 0, max = 1000))]
     pub repeats_per_minute: u32,
+    /// An event or a command that takes longer than so many milliseconds is told, with its trace; 0: none.
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub slow_ms: u64,
     /// Levels by the beginning of a target's name, as "im_bridge::bus" or "plugin.sim".
     pub targets: BTreeMap<String, LogLevel>,
 }
@@ -265,6 +268,7 @@ impl Default for Logs {
             format: LogFormat::default(),
             otlp: false,
             repeats_per_minute: 5,
+            slow_ms: 1_000,
             targets: BTreeMap::new(),
         }
     }

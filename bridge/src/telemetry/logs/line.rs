@@ -2,6 +2,7 @@
 //!
 //! Values are cut, and secrets taken out, in the last step before they are text: whatever made the line, nothing passes by it.
 
+use crate::telemetry::hidden::Hidden;
 use crate::telemetry::redact::{self, REDACTED};
 use im_bridge_sdk::model::Time;
 use serde_json::Value;
@@ -132,6 +133,15 @@ fn account_of<'v>(name: &str, value: &'v Value) -> Option<(&'v str, &'v str)> {
         value.as_str()?.split_once('/')
     } else {
         None
+    }
+}
+
+/// Calls accounts by other names.
+pub(super) fn hide(fields: &mut Fields, hidden: &Hidden) {
+    for (name, value) in &mut fields.rest {
+        if let Some((provider, alias)) = account_of(name, value) {
+            *value = format!("{provider}/{}", hidden.name(alias)).into();
+        }
     }
 }
 

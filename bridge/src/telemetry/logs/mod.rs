@@ -10,16 +10,20 @@ mod repeats;
 mod ring;
 
 use self::line::Fields;
-use self::repeats::{Fate, Repeats, Summary};
+use self::repeats::{Fate, Kind, Repeats, Summary};
 use self::ring::Ring;
+use super::context::{self, TraceContext};
+use super::hidden::Hidden;
 use super::otlp::logs as otlp;
 use super::{Exposition, Metric, Source};
 use crate::bus::clock::unix_ms;
 use crate::config::types::{LogFormat, LogLevel, Logs};
 use im_bridge_sdk::model::Time;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -41,9 +45,11 @@ pub fn install(config: &Logs) -> Option<Guard> {
     let subscriber = tracing_subscriber::registry().with(Lines(Arc::clone(&sink)));
     tracing::subscriber::set_global_default(subscriber).ok()?;
     let of = Arc::clone(&sink);
+    // Not through the library's handle: its lock is held while it writes, and whoever ends the process waits for that.
+    let out = File::from(std::io::stdout().as_fd().try_clone_to_owned().ok()?);
     std::thread::Builder::new()
         .name("im-log".to_owned())
-        .spawn(move || ring::write(&of, std::io::stdout()))
+        .spawn(move || ring::write(&of, out))
         .ok()?;
     // Set once, as the subscriber was.
     let _ = SINK.set(Arc::clone(&sink));
@@ -51,14 +57,29 @@ pub fn install(config: &Logs) -> Option<Guard> {
     Some(Guard(sink))
 }
 
+/// What an adapter said.
+pub struct Said<'a, F> {
+    pub level: Level,
+    /// What it was done for.
+    pub trace: &'a TraceContext,
+    /// Which part of it speaks.
+    pub part: &'a str,
+    pub message: &'a str,
+    pub fields: F,
+}
+
 /// A line of an adapter's. `account` is that of the core, the rest the adapter's own words.
-pub fn of_adapter<'f>(
-    level: Level,
-    account: &crate::bus::Account,
-    part: &str,
-    message: &str,
-    fields: impl Iterator<Item = (&'f str, &'f str)>,
-) {
+pub fn of_adapter<'f, F>(account: &crate::bus::Account, said: Said<'f, F>)
+where
+    F: Iterator<Item = (&'f str, &'f str)>,
+{
+    let Said {
+        level,
+        trace,
+        part,
+        message,
+        fields,
+    } = said;
     let Some(sink) = SINK.get() else {
         return elsewhere(level, account, part, message);
     };
@@ -74,10 +95,25 @@ pub fn of_adapter<'f>(
         message: message.to_owned(),
         rest: vec![("account".into(), account.to_string().into())],
     };
+    let ids = [
+        ("trace_id", context::trace_id(trace)),
+        ("span_id", context::span_id(trace)),
+    ];
+    let known = ids
+        .into_iter()
+        .filter_map(|(name, id)| Some((name.into(), id?.into())));
+    said.rest.extend(known);
     for (name, value) in fields {
         said.put_foreign(name, value);
     }
-    let kind = sink.hasher.hash_one((level, &target, message, account));
+    // What an adapter counts or measures in its text makes no line another one.
+    let text = message.split(|c: char| c.is_ascii_digit());
+    let text: Vec<&str> = text.filter(|part| !part.is_empty()).collect();
+    let crowd = sink.hasher.hash_one((level, &target, &text));
+    let kind = Kind {
+        own: sink.hasher.hash_one((crowd, account)),
+        crowd: (level >= Level::WARN).then_some(crowd),
+    };
     sink.say(kind, level, &target, said);
 }
 
@@ -123,6 +159,12 @@ impl Guard {
 }
 
 impl Guard {
+    /// From now on accounts are called by other names.
+    pub(super) fn hide(&self, hidden: Arc<Hidden>) {
+        // Set once, at the start.
+        let _ = self.0.hidden.set(hidden);
+    }
+
     /// From now on each line is sent there, too.
     pub(super) fn also_to(&self, records: Arc<otlp::Records>) {
         // Set once, at the start.
@@ -153,6 +195,8 @@ struct Sink {
     repeats: Mutex<Repeats<Head>>,
     ring: Ring,
     suppressed: [AtomicU64; LEVELS.len()],
+    /// None: accounts are called by their aliases.
+    hidden: OnceLock<Arc<Hidden>>,
     /// Also to a collector, once there is one.
     records: OnceLock<Arc<otlp::Records>>,
 }
@@ -185,6 +229,7 @@ impl Sink {
             repeats: Mutex::new(Repeats::new(config.repeats_per_minute)),
             ring: Ring::default(),
             suppressed: Default::default(),
+            hidden: OnceLock::new(),
             records: OnceLock::new(),
         }
     }
@@ -208,11 +253,11 @@ impl Sink {
         self.repeats().owes()
     }
 
-    fn say(&self, kind: u64, level: Level, target: &str, mut fields: Fields) {
-        let head = || Head {
+    fn say(&self, kind: Kind, level: Level, target: &str, mut fields: Fields) {
+        let head = |is_own: bool| Head {
             level,
             target: target.to_owned(),
-            fields: head_of(&fields),
+            fields: head_of(&fields, is_own),
         };
         let fate = self.repeats().meet(kind, level, Instant::now(), head);
         match fate {
@@ -230,6 +275,9 @@ impl Sink {
     }
 
     fn write(&self, level: Level, target: &str, mut fields: Fields) {
+        if let Some(hidden) = self.hidden.get() {
+            line::hide(&mut fields, hidden);
+        }
         line::clean(&mut fields);
         let now = Time::from_ms(unix_ms());
         let line = line::render(now, level, target, &fields, self.is_json);
@@ -258,13 +306,13 @@ impl Sink {
     }
 }
 
-/// What of a line tells its kind.
-fn head_of(fields: &Fields) -> Fields {
+/// What of a line tells its kind: with the account, or of all accounts.
+fn head_of(fields: &Fields, is_own: bool) -> Fields {
     let rest = fields.rest.iter();
     Fields {
         message: fields.message.clone(),
         rest: rest
-            .filter(|(name, _)| name == "account" || name == "code")
+            .filter(|(name, _)| (is_own && name == "account") || name == "code")
             .cloned()
             .collect(),
     }
@@ -320,8 +368,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let of = event.metadata();
         // Where it stands in the code is its text before formatting.
         let (account, code) = (fields.text_of("account"), fields.text_of("code"));
-        let place = (of.callsite(), account, code);
-        let kind = self.0.hasher.hash_one(place);
+        let hasher = &self.0.hasher;
+        let kind = Kind {
+            own: hasher.hash_one((of.callsite(), account, code)),
+            // States of accounts are told at info, each of them.
+            crowd: (*of.level() == Level::WARN && !account.is_empty())
+                .then(|| hasher.hash_one((of.callsite(), code))),
+        };
         self.0.say(kind, *of.level(), of.target(), fields);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The first lines of a kind within a minute are written; from then on one a minute, with the number of those left out
 //! since. When a kind falls silent, what was left out is still told. Lines that nobody asked to be few, debug and trace, come
-//! through as they are.
+//! through as they are. What many accounts say alike is limited once more over all of them: an outage is one fact, however
+//! many it hits.
 //!
 //! Not here: what a kind is made of (`Kind`'s maker), a clock.
 
@@ -19,8 +20,16 @@ const KINDS_MAX: usize = 2_048;
 /// Lines of all kinds in a second. A bridge that has more to say has nobody who reads it.
 const LINES_PER_SECOND_MAX: u32 = 1_000;
 
-/// Hash of what makes two lines the same.
-pub(super) type Kind = u64;
+/// Lines that differ in nothing but their account, within a minute, before they become one a minute.
+const CROWD_MAX: u32 = 30;
+
+/// What makes two lines the same, as hashes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    pub own: u64,
+    /// The same without the account; none: each account's is told.
+    pub crowd: Option<u64>,
+}
 
 /// What becomes of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +59,8 @@ struct Entry<H> {
 pub(super) struct Repeats<H> {
     /// Of a kind, before it is one a minute; 0: all of them.
     per_minute: u32,
-    young: HashMap<Kind, Entry<H>>,
-    old: HashMap<Kind, Entry<H>>,
+    young: HashMap<u64, Entry<H>>,
+    old: HashMap<u64, Entry<H>>,
     second: Option<Instant>,
     in_second: u32,
 }
@@ -67,25 +76,33 @@ impl<H> Repeats<H> {
         }
     }
 
-    /// A line of this kind, now.
+    /// A line of this kind, now. `head` makes what a summary begins with: true of its own kind, false of its crowd.
     pub fn meet(
         &mut self,
         kind: Kind,
         level: Level,
         now: Instant,
-        head: impl FnOnce() -> H,
+        head: impl Fn(bool) -> H,
     ) -> Fate {
-        let is_first = if self.per_minute == 0 || level > Level::INFO {
-            false
-        } else {
-            match self.counted(kind, now, head) {
-                (Fate::LeftOut, _) => return Fate::LeftOut,
-                (Fate::Written { suppressed }, false) if suppressed > 0 => {
-                    return Fate::Written { suppressed };
-                }
-                (Fate::Written { .. }, is_first) => is_first,
+        let mut is_first = false;
+        if self.per_minute > 0 && level <= Level::INFO {
+            let (fate, is) = self.counted(kind.own, self.per_minute, 1, now, || head(true));
+            let Fate::Written { suppressed } = fate else {
+                return fate;
+            };
+            is_first = is;
+            let mut before = suppressed;
+            if let Some(crowd) = kind.crowd {
+                let (fate, _) = self.counted(crowd, CROWD_MAX, 1 + before, now, || head(false));
+                let Fate::Written { suppressed } = fate else {
+                    return fate;
+                };
+                before += suppressed;
             }
-        };
+            if before > 0 {
+                return Fate::Written { suppressed: before };
+            }
+        }
         // Somebody must act on an error: it is told once, whatever else is said in that second.
         let is_urgent = is_first && level == Level::ERROR;
         if self.has_room(now) || is_urgent {
@@ -95,8 +112,15 @@ impl<H> Repeats<H> {
         }
     }
 
-    /// Also: is it the first of its minute?
-    fn counted(&mut self, kind: Kind, now: Instant, head: impl FnOnce() -> H) -> (Fate, bool) {
+    /// One that stands for so many lines. Also: is it the first of its minute?
+    fn counted(
+        &mut self,
+        kind: u64,
+        per_minute: u32,
+        stands_for: u64,
+        now: Instant,
+        head: impl FnOnce() -> H,
+    ) -> (Fate, bool) {
         if !self.young.contains_key(&kind) {
             let entry = self.old.remove(&kind).unwrap_or(Entry {
                 since: now,
@@ -118,11 +142,11 @@ impl<H> Repeats<H> {
             }
             entry.written = 0;
         }
-        if entry.written < self.per_minute {
+        if entry.written < per_minute {
             entry.written += 1;
             return (Fate::Written { suppressed: 0 }, entry.written == 1);
         }
-        entry.suppressed += 1;
+        entry.suppressed += stands_for;
         entry.head.get_or_insert_with(head);
         (Fate::LeftOut, false)
     }
@@ -167,6 +191,10 @@ impl<H> Repeats<H> {
 mod tests {
     use super::*;
 
+    fn own(own: u64) -> Kind {
+        Kind { own, crowd: None }
+    }
+
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
     }
@@ -177,7 +205,7 @@ mod tests {
         let start = Instant::now();
         let (mut written, mut told) = (0, 0);
         for second in 0..3_600 {
-            match repeats.meet(1, Level::WARN, after(start, second), || ()) {
+            match repeats.meet(own(1), Level::WARN, after(start, second), |_| ()) {
                 Fate::Written { suppressed } => {
                     written += 1;
                     told += suppressed;
@@ -196,11 +224,35 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_of_the_same_from_a_hundred_accounts_is_some_dozens_of_lines() {
+        let mut repeats = Repeats::new(5);
+        let start = Instant::now();
+        let (mut written, mut told) = (0_u64, 0);
+        for second in 0..3_600 {
+            for account in 0..100 {
+                let kind = Kind {
+                    own: account,
+                    crowd: Some(1_000),
+                };
+                let fate = repeats.meet(kind, Level::WARN, after(start, second), |_| ());
+                if let Fate::Written { suppressed } = fate {
+                    written += 1;
+                    told += suppressed;
+                }
+            }
+        }
+        let rest = repeats.due(after(start, 3_600), true);
+        let rest: u64 = rest.iter().map(|summary| summary.suppressed).sum();
+        assert!(written <= u64::from(CROWD_MAX) + 60, "{written}");
+        assert_eq!(written + told + rest, 360_000, "all of them are told");
+    }
+
+    #[test]
     fn a_kind_that_falls_silent_still_tells_what_was_left_out() {
         let mut repeats = Repeats::new(2);
         let start = Instant::now();
         for _ in 0..10 {
-            repeats.meet(1, Level::WARN, start, || "the head");
+            repeats.meet(own(1), Level::WARN, start, |_| "the head");
         }
         assert!(repeats.owes());
         assert!(repeats.due(after(start, 59), false).is_empty());
@@ -212,7 +264,7 @@ mod tests {
         assert_eq!(due, [summary]);
         assert!(!repeats.owes());
         // A quiet minute later it is new.
-        let fate = repeats.meet(1, Level::WARN, after(start, 121), || "");
+        let fate = repeats.meet(own(1), Level::WARN, after(start, 121), |_| "");
         assert_eq!(fate, Fate::Written { suppressed: 0 });
     }
 
@@ -221,11 +273,11 @@ mod tests {
         let mut repeats = Repeats::new(1);
         let start = Instant::now();
         for kind in 0..100 {
-            let fate = repeats.meet(kind, Level::INFO, start, || ());
+            let fate = repeats.meet(own(kind), Level::INFO, start, |_| ());
             assert_eq!(fate, Fate::Written { suppressed: 0 });
         }
         for kind in 0..100_000 {
-            repeats.meet(kind, Level::INFO, start, || ());
+            repeats.meet(own(kind), Level::INFO, start, |_| ());
         }
         assert!(repeats.entries().count() <= 2 * KINDS_MAX);
     }
@@ -235,14 +287,14 @@ mod tests {
         let mut repeats = Repeats::new(5);
         let start = Instant::now();
         let written = (0..3_000)
-            .filter(|kind| repeats.meet(*kind, Level::INFO, start, || ()) != Fate::LeftOut)
+            .filter(|kind| repeats.meet(own(*kind), Level::INFO, start, |_| ()) != Fate::LeftOut)
             .count();
         assert_eq!(written, 1_000);
-        let mut error = || repeats.meet(9_999, Level::ERROR, start, || ());
+        let mut error = || repeats.meet(own(9_999), Level::ERROR, start, |_| ());
         assert_eq!(error(), Fate::Written { suppressed: 0 });
         assert_eq!(error(), Fate::LeftOut);
         let later = after(start, 1);
-        let fate = repeats.meet(10_000, Level::INFO, later, || ());
+        let fate = repeats.meet(own(10_000), Level::INFO, later, |_| ());
         assert_eq!(fate, Fate::Written { suppressed: 0 });
     }
 
@@ -252,9 +304,9 @@ mod tests {
         let start = Instant::now();
         let mut many = Repeats::new(0);
         for _ in 0..10 {
-            let fate = repeats.meet(1, Level::DEBUG, start, || ());
+            let fate = repeats.meet(own(1), Level::DEBUG, start, |_| ());
             assert_eq!(fate, Fate::Written { suppressed: 0 });
-            let fate = many.meet(1, Level::WARN, start, || ());
+            let fate = many.meet(own(1), Level::WARN, start, |_| ());
             assert_eq!(fate, Fate::Written { suppressed: 0 });
         }
     }

@@ -97,3 +97,17 @@ fn levels_can_be_set_by_the_beginning_of_a_target() {
     let lines = said_with(&config, || tracing::warn!("not this"));
     assert!(lines.is_empty(), "{lines:?}");
 }
+
+#[test]
+fn a_panic_is_a_line_and_holds_no_secret() {
+    super::super::redact::learn("secret-of-a-panic");
+    let line = said(LogFormat::Json, || {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(panicked));
+        let caught = std::panic::catch_unwind(|| panic!("key secret-of-a-panic-42 is refused"));
+        std::panic::set_hook(former);
+        assert!(caught.is_err());
+    });
+    assert!(line.contains("\"code\":\"internal_bug\""), "{line}");
+    assert!(line.contains("panic: key [redacted] is refused"), "{line}");
+}

@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsSe
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use prost::Message;
+use std::error::Error as _;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tonic::codec::CompressionEncoding;
@@ -138,6 +139,8 @@ impl Service {
 fn failed(status: &Status) -> Answer {
     let why = format!("it answers {}: {}", status.code(), status.message());
     let reason = match status.code() {
+        // No collector said so: the connection broke, and what broke it is the source.
+        Code::Unknown if status.source().is_some() => Reason::Unreachable,
         Code::Unavailable | Code::Cancelled | Code::Aborted => Reason::Unreachable,
         Code::DeadlineExceeded => Reason::Timeout,
         Code::ResourceExhausted | Code::OutOfRange | Code::DataLoss => Reason::Refused,

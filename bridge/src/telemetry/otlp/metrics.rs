@@ -8,6 +8,7 @@ use super::{Signal, Target};
 use crate::telemetry::exposition::Labels;
 use crate::telemetry::histogram::LATENCY_S;
 use crate::telemetry::metrics::{Metric, Type};
+use crate::telemetry::own::{Family, OwnValue, Series};
 use crate::telemetry::{Exposition, Registry, Source};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue, any_value};
@@ -152,7 +153,8 @@ fn metrics(taken: &Taken, start_ns: u64) -> Vec<wire::Metric> {
                 ..wire::NumberDataPoint::default()
             })
             .collect();
-        let data = match metric.info().kind {
+        let info = metric.info();
+        let data = match info.kind {
             Type::Counter => wire::metric::Data::Sum(wire::Sum {
                 data_points,
                 aggregation_temporality: cumulative,
@@ -160,7 +162,7 @@ fn metrics(taken: &Taken, start_ns: u64) -> Vec<wire::Metric> {
             }),
             Type::Gauge | Type::Histogram => wire::metric::Data::Gauge(wire::Gauge { data_points }),
         };
-        named(metric, data)
+        named(info.name, info.help, data)
     });
     let histograms = taken.values.buckets().map(|(metric, series)| {
         let data_points = series
@@ -180,15 +182,82 @@ fn metrics(taken: &Taken, start_ns: u64) -> Vec<wire::Metric> {
             data_points,
             aggregation_temporality: cumulative,
         };
-        named(metric, wire::metric::Data::Histogram(histogram))
+        let info = metric.info();
+        named(
+            info.name,
+            info.help,
+            wire::metric::Data::Histogram(histogram),
+        )
     });
-    values.chain(histograms).collect()
+    let own = taken.values.of_adapters().map(|(name, family)| {
+        let help = &family.help;
+        named(
+            &format!("adapter_{name}"),
+            help,
+            own(family, taken, start_ns),
+        )
+    });
+    values.chain(histograms).chain(own).collect()
+}
+
+/// What an adapter counts itself.
+fn own(family: &Family, taken: &Taken, start_ns: u64) -> wire::metric::Data {
+    let labels = |series: &Series| -> Vec<KeyValue> {
+        let labels = series.labels.iter();
+        let value = |value: &String| any_value::Value::StringValue(value.clone());
+        labels
+            .map(|(name, it)| super::attribute(name, value(it)))
+            .collect()
+    };
+    let numbers = family
+        .series
+        .iter()
+        .filter_map(|series| match series.value {
+            OwnValue::Number(number) => Some(wire::NumberDataPoint {
+                attributes: labels(series),
+                start_time_unix_nano: start_ns,
+                time_unix_nano: taken.at_ns,
+                value: Some(wire::number_data_point::Value::AsDouble(number)),
+                ..wire::NumberDataPoint::default()
+            }),
+            OwnValue::Buckets { .. } => None,
+        });
+    let buckets = family
+        .series
+        .iter()
+        .filter_map(|series| match &series.value {
+            OwnValue::Buckets { counts, sum } => Some(wire::HistogramDataPoint {
+                attributes: labels(series),
+                start_time_unix_nano: start_ns,
+                time_unix_nano: taken.at_ns,
+                count: counts.iter().sum(),
+                sum: Some(*sum),
+                bucket_counts: counts.clone(),
+                explicit_bounds: series.bounds.clone(),
+                ..wire::HistogramDataPoint::default()
+            }),
+            OwnValue::Number(_) => None,
+        });
+    let cumulative = wire::AggregationTemporality::Cumulative as i32;
+    match family.kind {
+        Type::Counter => wire::metric::Data::Sum(wire::Sum {
+            data_points: numbers.collect(),
+            aggregation_temporality: cumulative,
+            is_monotonic: true,
+        }),
+        Type::Gauge => wire::metric::Data::Gauge(wire::Gauge {
+            data_points: numbers.collect(),
+        }),
+        Type::Histogram => wire::metric::Data::Histogram(wire::Histogram {
+            data_points: buckets.collect(),
+            aggregation_temporality: cumulative,
+        }),
+    }
 }
 
 /// The name without what the unit and the kind say.
-fn named(metric: Metric, data: wire::metric::Data) -> wire::Metric {
-    let info = metric.info();
-    let name = info.name.strip_suffix("_total").unwrap_or(info.name);
+fn named(name: &str, help: &str, data: wire::metric::Data) -> wire::Metric {
+    let name = name.strip_suffix("_total").unwrap_or(name);
     let (name, unit) = match (name.strip_suffix("_seconds"), name.strip_suffix("_bytes")) {
         (Some(name), _) => (name, "s"),
         (None, Some(name)) => (name, "By"),
@@ -196,7 +265,7 @@ fn named(metric: Metric, data: wire::metric::Data) -> wire::Metric {
     };
     wire::Metric {
         name: format!("im_bridge_{name}"),
-        description: info.help.to_owned(),
+        description: help.to_owned(),
         unit: unit.to_owned(),
         data: Some(data),
         ..wire::Metric::default()
@@ -216,6 +285,7 @@ fn attributes(metric: Metric, labels: &Labels) -> Vec<KeyValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Own;
 
     #[test]
     fn both_ways_out_say_the_same() {
@@ -225,6 +295,31 @@ mod tests {
         let histogram = crate::telemetry::Histogram::default();
         histogram.record(Duration::from_millis(2));
         values.histogram(Metric::EventStoreSeconds, &["chat"], &histogram);
+        let of_adapter = |name, kind| Own {
+            name,
+            help: "Of an adapter's.",
+            kind,
+            bounds: if kind == Type::Histogram { &[1.0] } else { &[] },
+        };
+        let labels = [("provider", "chat"), ("account", "a"), ("way", "in")];
+        values.own(
+            &of_adapter("frames_total", Type::Counter),
+            &labels,
+            &OwnValue::Number(4.0),
+        );
+        let waited = OwnValue::Buckets {
+            counts: vec![1, 2],
+            sum: 9.0,
+        };
+        values.own(
+            &of_adapter("wait_seconds", Type::Histogram),
+            &labels,
+            &waited,
+        );
+        let text = values.render();
+        assert!(
+            text.contains("adapter_frames_total{provider=\"chat\",account=\"a\",way=\"in\"} 4\n")
+        );
         let bytes = message(vec![Taken { at_ns: 5, values }], &[], 1);
         let read = ExportMetricsServiceRequest::decode(&bytes[..]).unwrap();
         let metrics = &read.resource_metrics[0].scope_metrics[0].metrics;
@@ -237,7 +332,9 @@ mod tests {
             [
                 ("im_bridge_event", "By"),
                 ("im_bridge_nats_connected", "1"),
-                ("im_bridge_event_store", "s")
+                ("im_bridge_event_store", "s"),
+                ("im_bridge_adapter_frames", "1"),
+                ("im_bridge_adapter_wait", "s"),
             ]
         );
         let Some(wire::metric::Data::Sum(sum)) = &metrics[0].data else {
@@ -250,5 +347,14 @@ mod tests {
         };
         let point = &histogram.data_points[0];
         assert_eq!((point.count, point.bucket_counts[1]), (1, 1));
+        let Some(wire::metric::Data::Sum(sum)) = &metrics[3].data else {
+            panic!("{:?}", metrics[3]);
+        };
+        assert_eq!(sum.data_points[0].attributes[2].key, "way");
+        let Some(wire::metric::Data::Histogram(histogram)) = &metrics[4].data else {
+            panic!("{:?}", metrics[4]);
+        };
+        let point = &histogram.data_points[0];
+        assert_eq!((point.count, &*point.bucket_counts), (3, &[1, 2][..]));
     }
 }

@@ -60,7 +60,18 @@ impl TargetError {
 pub fn check_endpoint(endpoint: &str) -> Result<Url, TargetError> {
     let url = Url::parse(endpoint).ok();
     let sound = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    sound.ok_or_else(|| TargetError::Endpoint(endpoint.to_owned()))
+    sound.ok_or_else(|| TargetError::Endpoint(shown(endpoint)))
+}
+
+/// What was written in place of a URL, without what is secret in one.
+fn shown(endpoint: &str) -> String {
+    let (scheme, rest) = match endpoint.find("://") {
+        Some(at) => endpoint.split_at(at + 3),
+        None => ("", endpoint),
+    };
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    format!("{scheme}{host}")
 }
 
 impl Target {
@@ -207,6 +218,12 @@ mod tests {
             };
             let error = Target::of(Signal::Traces, &config).unwrap_err();
             assert_eq!(error.code(), "telemetry_endpoint", "{endpoint}");
+        }
+        for (endpoint, wanted) in [
+            ("ftp://user:pass@host:1/x?key=1", "ftp://host:1/x"),
+            ("user:pa/ss@host:4318#key", "host:4318"),
+        ] {
+            assert_eq!(shown(endpoint), wanted);
         }
     }
 

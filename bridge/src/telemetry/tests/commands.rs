@@ -107,6 +107,24 @@ fn old_commands_are_linked() {
 }
 
 #[test]
+fn what_is_sent_again_from_the_dead_letters_is_linked() {
+    let world = World::new(|_| {});
+    let facts = CommandFacts {
+        is_redriven: true,
+        ..world.facts(Duration::ZERO, 1)
+    };
+    let span = world.telemetry.command(&carried(), || facts);
+    span.finish(&end("ok"));
+    let spans = world.spans();
+    let first = (
+        "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+        "00f067aa0ba902b7".to_owned(),
+    );
+    assert!(spans[0].is_root() && spans[0].trace != first.0);
+    assert_eq!(spans[0].links, [first]);
+}
+
+#[test]
 fn a_malformed_context_is_a_new_root_and_counted() {
     let world = World::new(|_| {});
     let bad = Carried::read(None, Some("00-x"), None);

@@ -59,7 +59,8 @@ fn exported_plus_dropped_is_all() {
 #[test]
 fn a_collector_that_comes_back_gets_what_still_waits() {
     let world = World::new(|_| {});
-    world.collector.set(Mode::Later(429, 0));
+    // A second is enough to change its mind in; at once, all attempts would be over.
+    world.collector.set(Mode::Later(429, 1));
     world.op(op("login", Noise::SESSION, Status::OK));
     let telemetry = world.telemetry.clone();
     let flushing = std::thread::spawn(move || telemetry.flush(SOON));

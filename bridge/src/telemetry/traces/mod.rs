@@ -11,7 +11,6 @@
 mod command;
 mod event;
 pub mod exclude;
-mod limits;
 mod op;
 mod open;
 pub mod sampler;
@@ -24,16 +23,16 @@ pub use op::Op;
 pub use webhook::WebhookSpan;
 
 use super::context::{self, TraceContext};
+use super::hidden::Hidden;
+use super::limits::Limits;
 use super::otlp::Exporter;
 use super::settings::Settings;
 use super::{Exposition, Metric};
 use crate::config::types::ConsumerParent;
 use exclude::Exclusion;
-use limits::Limits;
 use open::OpenSpans;
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData};
-use ring::hmac;
 use sampler::Sampler;
 use span::{Draft, made};
 use std::collections::BTreeSet;
@@ -85,12 +84,16 @@ pub(super) struct Traces {
     slow_poll: Option<Duration>,
     keeps_excluded_errors: bool,
     baggage: BTreeSet<Box<str>>,
-    hash_key: Option<hmac::Key>,
+    hidden: Option<Arc<Hidden>>,
     left_out: [AtomicU64; LEFT_OUT.len()],
 }
 
 impl Traces {
-    pub(super) fn new(settings: Settings, exporter: Exporter<SpanData>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        hidden: Option<Arc<Hidden>>,
+        exporter: Exporter<SpanData>,
+    ) -> Self {
         let config = settings.traces;
         let slow_poll = Duration::from_millis(config.slow_poll_ms);
         Self {
@@ -117,9 +120,7 @@ impl Traces {
                 .filter(|(_, is_copied)| **is_copied)
                 .map(|(key, _)| key.as_str().into())
                 .collect(),
-            hash_key: settings
-                .hash_key
-                .map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.reveal().as_bytes())),
+            hidden,
             left_out: Default::default(),
         }
     }
@@ -129,13 +130,9 @@ impl Traces {
     }
 
     pub(super) fn labels(&self, provider: &str, alias: &str) -> AccountLabels {
-        const DIGITS: usize = 6;
-        let alias = match &self.hash_key {
+        let alias = match &self.hidden {
             None => alias.into(),
-            Some(key) => {
-                let tag = hmac::sign(key, alias.as_bytes());
-                format!("h_{}", context::hex_of(&tag.as_ref()[..DIGITS])).into()
-            }
+            Some(hidden) => hidden.name(alias).into(),
         };
         AccountLabels {
             provider: provider.into(),

@@ -9,6 +9,7 @@ use super::inbox::Batch;
 use super::instance::Handler;
 use super::local::Local;
 use super::outbox::Settled;
+use super::scope;
 use super::tasks::supervised;
 use crate::command::CommandData;
 use crate::engine::commands::{End, Open};
@@ -153,7 +154,8 @@ fn start_command(local: &Rc<Local>, handler: &Rc<dyn Handler>, data: CommandData
 async fn execute(local: Rc<Local>, handler: Rc<dyn Handler>, data: CommandData, open: Rc<Open>) {
     let (id, is_verify) = (data.id, data.is_verify);
     let left = time_left(&local, data.deadline_ms);
-    let cx = Context::new(Rc::clone(&local)).with_trace(data.trace);
+    let trace = data.trace;
+    let cx = Context::new(Rc::clone(&local)).with_trace(trace);
     let point = Rc::clone(&open.point);
     let work = async {
         let command = Command { data, point };
@@ -164,7 +166,7 @@ async fn execute(local: Rc<Local>, handler: Rc<dyn Handler>, data: CommandData, 
         }
     };
     // Caught here and not by the task's supervisor alone, because the panic is this command's own.
-    let work = AssertUnwindSafe(work).catch_unwind();
+    let work = AssertUnwindSafe(scope::traced(trace, work)).catch_unwind();
     let ended = tokio::select! {
         biased;
         () = open.cancelled() => Some(None),
@@ -184,8 +186,9 @@ async fn execute(local: Rc<Local>, handler: Rc<dyn Handler>, data: CommandData, 
 
 async fn answer(local: &Rc<Local>, handler: &dyn Handler, data: RequestData) -> WebhookResponse {
     let left = time_left(local, data.deadline_ms.saturating_sub(ANSWER_EARLY_MS));
-    let cx = Context::new(Rc::clone(local)).with_trace(data.trace);
-    let work = handler.webhook(&cx, WebhookRequest { data });
+    let trace = data.trace;
+    let cx = Context::new(Rc::clone(local)).with_trace(trace);
+    let work = scope::traced(trace, handler.webhook(&cx, WebhookRequest { data }));
     let answered = within(local, left, work).await;
     answered.unwrap_or_else(WebhookResponse::again)
 }

@@ -171,11 +171,16 @@ impl Reader {
         op.done();
     }
 
-    /// Reports the end, once, and lets the connection go.
+    /// Reports the end, once, and lets the connection go. What began the session has its span; an end has one only if it was
+    /// a failure, and none is one that was asked for.
     fn over(&mut self, error: Error) -> Error {
         if !std::mem::replace(&mut self.is_over, true) {
-            let mut op = self.cx.op(self.operation, Noise::Session);
+            let mut op = self.cx.op(self.operation, Noise::Aux);
             match &error {
+                _ if self.is_closing && !matches!(error, Error::Closed { .. }) => {
+                    op.detail(format!("left {}", self.what));
+                    op.done();
+                }
                 Error::Closed { code, .. } => {
                     let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
                     op.detail(format!("closed {} {code}", self.what));
@@ -196,7 +201,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if !self.is_over {
-            let mut op = self.cx.op(self.operation, Noise::Session);
+            let mut op = self.cx.op(self.operation, Noise::Aux);
             op.detail(format!("left {}", self.what));
             op.done();
             self.shared.end();

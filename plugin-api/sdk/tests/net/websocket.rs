@@ -91,7 +91,7 @@ fn messages_go_both_ways_and_the_closure_is_an_operation() {
         details(&recording),
         [
             ("connect", Class::SESSION, "GET /ws 101"),
-            ("connect", Class::SESSION, "closed /ws 1000")
+            ("connect", Class::AUX, "closed /ws 1000")
         ]
     );
     assert_eq!(
@@ -138,7 +138,7 @@ fn closing_with_something_unread_takes_nothing_from_the_peer() {
     assert_eq!(hear.recv_timeout(SOON).unwrap(), "closed in order");
     assert_eq!(
         details(&recording)[1],
-        ("connect", Class::SESSION, "closed /ws 1000")
+        ("connect", Class::AUX, "closed /ws 1000")
     );
 }
 
@@ -351,8 +351,5 @@ fn a_dropped_reader_closes_the_connection_and_wakes_writers() {
         })
     });
     assert_eq!(hear.recv_timeout(SOON).unwrap(), "gone");
-    assert_eq!(
-        details(&recording)[1],
-        ("connect", Class::SESSION, "left /ws")
-    );
+    assert_eq!(details(&recording)[1], ("connect", Class::AUX, "left /ws"));
 }

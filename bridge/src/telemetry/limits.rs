@@ -18,13 +18,20 @@ type Key = (Arc<str>, Arc<str>, Box<str>, bool);
 
 /// So many in each minute, counted from the first.
 #[derive(Debug)]
-struct Minute {
+pub struct Minute {
     since: Instant,
     used: u32,
 }
 
 impl Minute {
-    fn take(&mut self, most: u32, now: Instant) -> bool {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            used: 0,
+        }
+    }
+
+    pub fn take(&mut self, most: u32, now: Instant) -> bool {
         if now.duration_since(self.since) >= MINUTE {
             self.since = now;
             self.used = 0;
@@ -62,10 +69,7 @@ impl Limits {
             over_all,
             inner: Mutex::new(Inner {
                 seen: HashMap::new(),
-                all: Minute {
-                    since: Instant::now(),
-                    used: 0,
-                },
+                all: Minute::new(Instant::now()),
             }),
         }
     }
@@ -95,10 +99,7 @@ impl Limits {
             }
         }
         let one = seen.entry(key).or_insert(Seen {
-            minute: Minute {
-                since: now,
-                used: 0,
-            },
+            minute: Minute::new(now),
             left_out: 0,
         });
         if one.minute.take(self.per_key, now) && all.take(self.over_all, now) {
