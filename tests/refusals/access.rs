@@ -142,12 +142,12 @@ async fn credentials_of_an_operator_are_taken_and_those_of_another_account_refus
     let user = key(KeyPairType::User);
     let text = "NATS refuses the credentials of nats.creds; check what it refers to";
     refused(&with(&credentials(&other, &user)), "nats_auth", text);
-    refused(&with("no credentials at all"), "nats_auth", text);
+    refused(&with("not a key"), "nats_auth", text);
     let good = credentials(&account, &user);
     welcomed(&with(good.trim_end())).await;
 }
 
-/// A server whose user `bridge` has the role `runtime`, without the lines that contain this.
+/// A server whose user `desk-7431` has the role `runtime`, without the lines that contain this.
 struct Restricted {
     nats: Nats,
     folder: Folder,
@@ -169,7 +169,7 @@ impl Restricted {
         let kept = kept.join("\n");
         let folder = Folder::new();
         let nats = folder.server(&format!(
-            "authorization {{ users: [\n{{ user: admin, password: p }}\n{{ user: bridge, password: p\n{kept}\n}}\n] }}\n"
+            "authorization {{ users: [\n{{ user: admin, password: p }}\n{{ user: desk-7431, password: p\n{kept}\n}}\n] }}\n"
         ));
         Self { nats, folder }
     }
@@ -189,7 +189,7 @@ impl Restricted {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_may_not_make_streams_is_told_which() {
     let restricted = Restricted::new(None);
-    let files = restricted.files("bridge", json!({}));
+    let files = restricted.files("desk-7431", json!({}));
     let since = Instant::now();
     super::run_refuses(
         &files,
@@ -204,7 +204,7 @@ async fn a_role_that_may_not_ask_jetstream_is_told_so() {
     let restricted = Restricted::new(Some("$JS.API.INFO"));
     let text = "NATS forbids publishing to $JS.API.INFO; see im-bridge streams permissions";
     refused(
-        &restricted.files("bridge", json!({})),
+        &restricted.files("desk-7431", json!({})),
         "nats_permission",
         text,
     );
@@ -213,7 +213,7 @@ async fn a_role_that_may_not_ask_jetstream_is_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inbox_that_is_not_ours_is_told() {
     let restricted = Restricted::new(None);
-    let files = restricted.files("bridge", json!({ "inbox_prefix": "_INBOX_other" }));
+    let files = restricted.files("desk-7431", json!({ "inbox_prefix": "_INBOX_other" }));
     refused(
         &files,
         "nats_permission",
@@ -227,7 +227,7 @@ async fn a_publish_that_is_forbidden_is_told_and_waits() {
     restricted
         .files("admin", json!({}))
         .run_to_end(&["streams", "apply"], WITHIN);
-    let files = restricted.files("bridge", json!({ "provision": false }));
+    let files = restricted.files("desk-7431", json!({ "provision": false }));
     let mut config = serde_json::from_str::<Value>(
         &std::fs::read_to_string(files.path().join("bridge.json")).unwrap(),
     )
