@@ -147,6 +147,17 @@ impl Call {
     }
 }
 
+/// The answer, if its status is one of success. A poll's operation ends here, either way.
+fn successful(mut response: Response) -> Result<Response, ApiError> {
+    if !response.is_success() {
+        end_poll(&mut response, 0);
+        return Err(status_error(&response));
+    }
+    let bytes = response.bytes().len();
+    end_poll(&mut response, bytes);
+    Ok(response)
+}
+
 /// Ends a poll's operation; others have ended already.
 fn end_poll(response: &mut Response, items: usize) {
     if items == 0 {

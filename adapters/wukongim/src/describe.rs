@@ -55,6 +55,19 @@ pub fn describe() -> Description {
         } }))
 }
 
+/// Segments that lose nothing, both ways.
+const WHOLE: [SegmentType; 9] = [
+    SegmentType::Text,
+    SegmentType::Mention,
+    SegmentType::MentionAll,
+    SegmentType::Image,
+    SegmentType::Voice,
+    SegmentType::Audio,
+    SegmentType::Video,
+    SegmentType::Contact,
+    SegmentType::Opaque,
+];
+
 fn capabilities() -> Capabilities {
     use Command as C;
     use ControlVerb as V;
@@ -114,37 +127,11 @@ fn capabilities() -> Capabilities {
         ),
         segments: SegmentLevels {
             send: Levels::new()
-                .with(
-                    Level::Full,
-                    &[
-                        S::Text,
-                        S::Mention,
-                        S::MentionAll,
-                        S::Image,
-                        S::Voice,
-                        S::Audio,
-                        S::Video,
-                        S::Contact,
-                        S::Opaque,
-                    ],
-                )
+                .with(Level::Full, &WHOLE)
                 .with(Level::Partial, &[S::File, S::Location])
                 .with(Level::Fallback, &[S::Emoji, S::Link, S::Card, S::Forward]),
             receive: Levels::new()
-                .with(
-                    Level::Full,
-                    &[
-                        S::Text,
-                        S::Mention,
-                        S::MentionAll,
-                        S::Image,
-                        S::Voice,
-                        S::Audio,
-                        S::Video,
-                        S::Contact,
-                        S::Opaque,
-                    ],
-                )
+                .with(Level::Full, &WHOLE)
                 .with(Level::Partial, &[S::File, S::Location]),
         },
         features: Levels::new().with(Level::Full, &[Feature::Reply, Feature::DirectByUserId]),

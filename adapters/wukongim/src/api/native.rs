@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::openchat::escaped;
-use super::{ApiError, Call, end_poll, records, status_error, unwrapped};
+use super::{ApiError, Call, records, successful, unwrapped};
 use crate::WukongIm;
 use crate::native::channel::ChannelId;
 use crate::native::record::{Record, SentRecord};
@@ -261,13 +261,7 @@ impl<'a> Native<'a> {
             request = request.json(body);
         }
         sent();
-        let mut response = request.send().await?;
-        if !response.is_success() {
-            end_poll(&mut response, 0);
-            return Err(status_error(&response));
-        }
-        let bytes = response.bytes().len();
-        end_poll(&mut response, bytes);
+        let response = successful(request.send().await?)?;
         Ok(response.json()?)
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{ApiError, Call, ToSend, cut, end_poll, records, status_error, unwrapped};
+use super::{ApiError, Call, ToSend, cut, records, status_error, successful, unwrapped};
 use crate::native::channel::ChannelId;
 use crate::native::record::{Record, SentRecord};
 use crate::{WukongIm, locked};
@@ -196,13 +196,7 @@ impl<'a> OpenChat<'a> {
             request = request.json(body);
         }
         sent();
-        let mut response = request.send().await?;
-        if !response.is_success() {
-            end_poll(&mut response, 0);
-            return Err(status_error(&response));
-        }
-        let bytes = response.bytes().len();
-        end_poll(&mut response, bytes);
+        let response = successful(request.send().await?)?;
         let envelope: Envelope = response.json()?;
         match envelope {
             Envelope {
