@@ -72,7 +72,7 @@ fn every_refusal_has_its_code() {
         (5, "channel_not_found"),
         (11, "permission_denied"),
         (13, "blocked"),
-        (15, "provider_unavailable"),
+        (17, "provider_unavailable"),
         (16, "bad_param"),
         (19, "muted"),
         (22, "rate_limited"),
@@ -90,6 +90,23 @@ fn every_refusal_has_its_code() {
         });
         assert_eq!(code(&done), wanted, "reason {reason}");
         assert!(done.certain, "reason {reason}");
+        assert_eq!(done.json()["native"]["code"], reason.to_string());
+    }
+    host.finish();
+}
+
+#[test]
+fn a_refusal_behind_which_the_message_may_be_stored_is_unknown() {
+    let server = Server::new();
+    let (host, mut conn) = online(&server, account(server.config()));
+    // 15 also comes when the storing took too long, 10 when the forwarding did.
+    for reason in [0, 10, 15] {
+        let done = send(&host, say("2-team", "x").key(&key()), || {
+            let sent = conn.sent();
+            conn.answer(&sent, 1, 0, reason);
+        });
+        assert_eq!(code(&done), "lost_ack", "reason {reason}");
+        assert!(!done.certain, "reason {reason}");
         assert_eq!(done.json()["native"]["code"], reason.to_string());
     }
     host.finish();

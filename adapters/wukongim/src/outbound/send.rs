@@ -302,11 +302,15 @@ fn refused(code: u8) -> Outcome {
             ErrorCode::ProviderUnavailable,
             "the server cannot unseal messages, with new keys neither",
         ),
+        Refusal::Doubtful => (ErrorCode::LostAck, reason::name(code)),
     };
     let outcome = Outcome::error(error, format_args!("the server refused: {text}"));
-    outcome
-        .native(Some(&code.to_string()), Some(text), None)
-        .certain(true)
+    let outcome = outcome.native(Some(&code.to_string()), Some(text), None);
+    if error == ErrorCode::LostAck {
+        outcome
+    } else {
+        outcome.certain(true)
+    }
 }
 
 /// Asks for the client numbers of all parts.
