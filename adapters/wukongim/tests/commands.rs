@@ -626,6 +626,23 @@ fn one_message_conversations_and_unread_counts_are_read() {
 }
 
 #[test]
+fn a_server_that_finds_messages_inside_a_channel_only_is_told_apart() {
+    let server = Server::new();
+    let api = Api::new(|request| match request.path.as_str() {
+        "/message" => answer(400, json!({ "msg": "channel_id", "status": 400 })),
+        _ => answer(200, json!([])),
+    });
+    let (host, _conn) = online(&server, account(with_api(&server, &api)));
+    let done = run(
+        &host,
+        Command::new("message.get").params(json!({ "message_id": "5" })),
+    );
+    assert_eq!(code(&done), "bad_param");
+    assert_eq!(done.json()["path"], "/params/channel_id");
+    host.finish();
+}
+
+#[test]
 fn health_and_info_are_the_providers() {
     let server = Server::new();
     let api = Api::new(|request| match request.path.as_str() {
