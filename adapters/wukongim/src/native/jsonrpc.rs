@@ -3,13 +3,17 @@
 //! A connection is in this form or in the binary one for its life. The server's objects follow each other without any
 //! separator and are cut anywhere, so [`Objects`] finds their ends by counting braces outside of texts.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::packet::{
     ConnAck, Connect, Disconnect, Event, Flags, Packet, Recv, RecvAck, Send, SendAck, setting,
 };
+use super::record;
 
 /// Most bytes of an object. The server sends up to 930 KB; base64 of the largest payload is 1.4 MB.
 pub const OBJECT_BYTES_MAX: usize = 4 << 20;
@@ -228,11 +232,11 @@ fn recv_ack_params(ack: RecvAck) -> RecvAckParams {
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(default, borrow)]
-    id: Option<std::borrow::Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
-    method: Option<std::borrow::Cow<'a, str>>,
+    method: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
-    params: Option<&'a serde_json::value::RawValue>,
+    params: Option<&'a RawValue>,
     #[serde(default)]
     result: Option<ResultObject>,
     #[serde(default)]
@@ -268,8 +272,9 @@ struct ResultObject {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RecvParams {
-    message_id: String,
+struct RecvParams<'a> {
+    #[serde(borrow)]
+    message_id: &'a RawValue,
     #[serde(default)]
     message_seq: u64,
     #[serde(default)]
@@ -280,8 +285,8 @@ struct RecvParams {
     channel_type: u8,
     #[serde(default)]
     from_uid: String,
-    #[serde(default)]
-    payload: String,
+    #[serde(default, borrow)]
+    payload: Option<&'a RawValue>,
     #[serde(default)]
     client_msg_no: String,
     #[serde(default)]
@@ -343,6 +348,8 @@ pub fn read(object: &[u8]) -> Result<Line, JsonError> {
                 data: data.into_bytes(),
             })
         }
+        // Of the first servers that spoke this form.
+        (Some("pong"), _) => Packet::Pong,
         (Some(_), _) => return Ok(Line::Nothing),
         (None, Some(result)) => result_packet(answer.id.as_deref(), result)?,
         (None, None) if answer.id.is_some() => Packet::Pong,
@@ -375,7 +382,7 @@ fn result_packet(id: Option<&str>, result: ResultObject) -> Result<Packet, JsonE
     }))
 }
 
-fn recv(params: RecvParams) -> Result<Recv, JsonError> {
+fn recv(params: RecvParams<'_>) -> Result<Recv, JsonError> {
     Ok(Recv {
         flags: params.header.flags(),
         setting: params.setting.bits(),
@@ -386,23 +393,27 @@ fn recv(params: RecvParams) -> Result<Recv, JsonError> {
         expire_s: params.expire,
         client_msg_no: params.client_msg_no,
         stream: None,
-        message_id: params
-            .message_id
-            .parse()
-            .map_err(|_| JsonError::BadMember("messageId"))?,
+        message_id: record::integer(params.message_id).ok_or(JsonError::BadMember("messageId"))?,
         message_seq: params.message_seq,
         timestamp_s: params.timestamp,
         topic: params.topic,
-        payload: STANDARD
-            .decode(&params.payload)
-            .map_err(|_| JsonError::BadMember("payload"))?,
+        payload: params.payload.map_or(Ok(Vec::new()), payload)?,
     })
 }
 
-fn params<'a, T: Deserialize<'a>>(
-    raw: Option<&'a serde_json::value::RawValue>,
-) -> Result<T, JsonError> {
-    serde_json::from_str(raw.map_or("{}", serde_json::value::RawValue::get)).map_err(malformed)
+/// Base64; or, from the first servers, the body as it is.
+fn payload(raw: &RawValue) -> Result<Vec<u8>, JsonError> {
+    if !raw.get().starts_with('"') {
+        return Ok(raw.get().as_bytes().to_vec());
+    }
+    let text: Cow<'_, str> = serde_json::from_str(raw.get()).map_err(malformed)?;
+    STANDARD
+        .decode(text.as_bytes())
+        .map_err(|_| JsonError::BadMember("payload"))
+}
+
+fn params<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<T, JsonError> {
+    serde_json::from_str(raw.map_or("{}", RawValue::get)).map_err(malformed)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
