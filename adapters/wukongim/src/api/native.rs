@@ -92,10 +92,9 @@ impl<'a> Native<'a> {
         let route: Route = serde_json::from_str(raw.get())
             .map_err(|_| ApiError::Unexpected("the route is no object".into()))?;
         let found = if is_tcp {
-            Some(format!("tcp://{}", route.tcp_addr)).filter(|_| !route.tcp_addr.is_empty())
+            with_scheme("tcp", route.tcp_addr)
         } else {
-            let all = [route.wss_addr, route.ws_addr];
-            all.into_iter().find(|address| !address.is_empty())
+            with_scheme("wss", route.wss_addr).or(with_scheme("ws", route.ws_addr))
         };
         found.ok_or_else(|| ApiError::Unexpected("the route has no address of this kind".into()))
     }
@@ -263,6 +262,16 @@ impl<'a> Native<'a> {
         sent();
         let response = successful(request.send().await?)?;
         Ok(response.json()?)
+    }
+}
+
+/// What an operator configured as a server's address, which may or may not begin with a scheme.
+pub fn with_scheme(scheme: &str, address: String) -> Option<String> {
+    let address = address.trim();
+    match address {
+        "" => None,
+        _ if address.contains("://") => Some(address.to_owned()),
+        _ => Some(format!("{scheme}://{address}")),
     }
 }
 

@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
 
 use super::conn::Conn;
-use crate::api::ApiError;
+use crate::api::{ApiError, with_scheme};
 use crate::config::{Config, Transport};
 use crate::native::packet::{ConnAck, Connect, Packet};
 use crate::native::reason;
@@ -185,12 +185,10 @@ async fn address(
     }
     let is_tcp = wukongim.config.transport == Transport::Tcp;
     if let Some(config) = told {
-        let websocket = config.ws_url.filter(|url| !url.is_empty());
-        let tcp = config.tcp_addr.filter(|address| !address.is_empty());
-        let tcp = tcp.map(|address| match address.strip_prefix("tcp://") {
-            Some(_) => address,
-            None => format!("tcp://{address}"),
-        });
+        let websocket = config.ws_url.and_then(|url| with_scheme("ws", url));
+        let tcp = config
+            .tcp_addr
+            .and_then(|address| with_scheme("tcp", address));
         let found = if is_tcp {
             tcp.or(websocket)
         } else {
