@@ -680,6 +680,7 @@ fn a_sync_brings_what_was_missed_and_a_replay_what_is_asked() {
             200,
             json!([{ "channel_id": "team", "channel_type": 2, "timestamp": 1_760_003_600, "last_msg_seq": 3 }]),
         ),
+        _ if request.body["channel_id"] == "____system" => answer(200, json!([])),
         _ => {
             let start = request.body["start_message_seq"].as_u64().unwrap();
             let messages: Vec<Value> = (start..=3)

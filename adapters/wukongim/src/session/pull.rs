@@ -18,10 +18,10 @@ use im_bridge_sdk::Context;
 use im_bridge_sdk::model::{Delivery, GapReason};
 
 use crate::WukongIm;
-use crate::api::{ApiError, Call, Conversation, Page, Seqs};
+use crate::api::{ApiError, Call, Conversation, Native, Page, Seqs};
 use crate::book::{Hole, Message};
 use crate::link::{SyncOrder, Synced};
-use crate::native::channel::ChannelId;
+use crate::native::channel::{ChannelId, PERSON, SYSTEM};
 use crate::native::record::Record;
 
 /// Questions at a time: enough to hide the distance, few enough for the server.
@@ -45,8 +45,8 @@ const CLOCK_SLACK_MS: i64 = 300_000;
 
 #[derive(Debug, Clone)]
 enum Job {
-    /// Which channels have something new.
-    Conversations,
+    /// Which channels have something new; at the very first start, where each stands.
+    Conversations { is_first: bool },
     /// The history of a channel, upward.
     Channel { id: Arc<ChannelId>, from: u64 },
     /// Where the history of a channel nobody knew begins that is later than a time. `last` is its newest number.
@@ -131,8 +131,9 @@ impl<'a> Pulls<'a> {
         }
         if self.wukongim.config.has_native() {
             // At the very first start every channel begins where it is.
-            self.wukongim.book().set_asking(self.since_ms.is_some());
-            self.push(Job::Conversations, true);
+            let is_first = self.since_ms.is_none();
+            self.wukongim.book().set_asking(!is_first);
+            self.push(Job::Conversations { is_first }, true);
             return;
         }
         let channels = &self.wukongim.config.channels;
@@ -253,7 +254,7 @@ impl<'a> Pulls<'a> {
 
     fn brought(&mut self, task: Task, brought: Brought) {
         match (&task.job, brought) {
-            (Job::Conversations, Brought::Conversations(rows)) => {
+            (Job::Conversations { .. }, Brought::Conversations(rows)) => {
                 self.conversations(&rows);
                 self.end(&task);
             }
@@ -397,7 +398,7 @@ impl<'a> Pulls<'a> {
                 return;
             }
             // Newest servers have no such list: every known channel is looked at.
-            (Job::Conversations, ApiError::Status { status: 404, .. }) => {
+            (Job::Conversations { .. }, ApiError::Status { status: 404, .. }) => {
                 self.wukongim.book().set_asking(false);
                 self.quiet(&std::collections::HashSet::new());
                 self.end(&task);
@@ -426,7 +427,7 @@ impl<'a> Pulls<'a> {
             self.wukongim.book().give_up(id, GapReason::NoHistory);
             return;
         }
-        if matches!(task.job, Job::Conversations) && has_waited && !self.has_given_up {
+        if matches!(task.job, Job::Conversations { .. }) && has_waited && !self.has_given_up {
             tracing::warn!(%error, "where new channels begin is not known; they begin here");
             self.has_given_up = true;
             self.wukongim.book().set_asking(false);
@@ -452,9 +453,8 @@ async fn ask(wukongim: &WukongIm, cx: &Context, me: &str, task: Task) -> Done {
         cx.sleep(wait.min(RETRY_MAX)).await;
     }
     let result = match &task.job {
-        Job::Conversations => match wukongim.native(cx) {
-            Some(native) => native
-                .conversations(Call::CONVERSATIONS, me)
+        Job::Conversations { is_first } => match wukongim.native(cx) {
+            Some(native) => conversations(wukongim, &native, me, *is_first)
                 .await
                 .map(Brought::Conversations),
             None => Err(ApiError::NotConfigured),
@@ -467,6 +467,40 @@ async fn ask(wukongim: &WukongIm, cx: &Context, me: &str, task: Task) -> Done {
             .map(Brought::First),
     };
     Done { task, result }
+}
+
+/// All conversations. The one with the system the server leaves out of its list: until its cursor is known, its newest
+/// message stands for it.
+async fn conversations(
+    wukongim: &WukongIm,
+    native: &Native<'_>,
+    me: &str,
+    is_first: bool,
+) -> Result<Vec<Conversation>, ApiError> {
+    let mut rows = native.conversations(Call::CONVERSATIONS, me).await?;
+    let system = ChannelId::person(SYSTEM);
+    let is_known = wukongim.book().cursor(&system).is_some();
+    if !is_first && !is_known {
+        let page = match native.history(me, &system, Seqs::Newest, 1).await {
+            Ok(page) => page,
+            // A server that keeps nothing of it says so; one that fails is asked again.
+            Err(
+                ApiError::Refused { .. }
+                | ApiError::Status {
+                    status: 400 | 404, ..
+                },
+            ) => Page::default(),
+            Err(error) => return Err(error),
+        };
+        rows.extend(page.records.last().map(|last| Conversation {
+            channel_id: SYSTEM.to_owned(),
+            channel_type: PERSON,
+            timestamp: last.time_ms,
+            last_msg_seq: last.message_seq,
+            ..Conversation::default()
+        }));
+    }
+    Ok(rows)
 }
 
 /// A page of a channel, from whoever has it.
