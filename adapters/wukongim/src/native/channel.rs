@@ -43,7 +43,9 @@ impl ChannelId {
         if kind != PERSON {
             return Self::new(kind, channel_id);
         }
-        let peer = if channel_id == me {
+        // To oneself, history has the form in which the server stores it.
+        let is_self = channel_id.split_once('@') == Some((me, me));
+        let peer = if channel_id == me || is_self {
             from_uid
         } else {
             channel_id
@@ -55,8 +57,9 @@ impl ChannelId {
         })
     }
 
-    /// Of a message between two others, as the server stores it.
+    /// Of a message between two others, as the server stores it. An empty sender is the system.
     pub fn of_pair(from: &str, to: &str) -> Self {
+        let from = if from.is_empty() { SYSTEM } else { from };
         Self::person(stored_pair(from, to))
     }
 
