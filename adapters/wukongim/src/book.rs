@@ -70,6 +70,11 @@ impl Book {
         let id = Arc::clone(&message.channel);
         let seq = message.seq;
         let channel = self.channel(&id);
+        if channel.counts_anew(seq, message.message_id) {
+            channel.forget();
+            channel.begin(seq - 1);
+        }
+        channel.newest_id = channel.newest_id.max(message.message_id);
         match channel.place(seq) {
             Place::Safe => return Offered::Safe,
             Place::OnTheWay => {
@@ -199,6 +204,7 @@ impl Book {
                 continue;
             }
             let channel = self.channel(id);
+            channel.newest_id = channel.newest_id.max(message.message_id);
             if channel.next == 0 {
                 let first = channel.held.keys().next().copied().unwrap_or(seq);
                 channel.begin(first.min(seq) - 1);
@@ -339,6 +345,17 @@ impl Book {
             self.moved.insert(Arc::clone(id));
             self.release(id);
         }
+    }
+
+    /// The server says where a known channel stands. True when it counts anew: then it is not known any more, and whoever
+    /// asks has to [`Self::start`] it.
+    pub fn restarted(&mut self, id: &Arc<ChannelId>, last_seq: u64, last_id: i64) -> bool {
+        let channel = self.channel(id);
+        let is_anew = last_seq < channel.cursor && channel.counts_anew(last_seq, last_id);
+        if is_anew {
+            channel.forget();
+        }
+        is_anew
     }
 
     /// Where to begin fetching; none when the channel is not known.

@@ -257,6 +257,34 @@ fn what_the_system_wrote_meanwhile_is_fetched_although_no_list_names_it() {
 }
 
 #[test]
+fn a_server_that_lost_its_data_is_read_from_its_new_beginning() {
+    let server = Server::new();
+    let api = Api::new(|request| match request.path.as_str() {
+        "/conversation/sync" => answer(
+            200,
+            json!([{ "channel_id": "team", "channel_type": 2, "timestamp": 1_760_003_600, "last_msg_seq": 2,
+                "recents": [record(2, "m2")] }]),
+        ),
+        _ if is_of_system(request) => answer(200, json!({ "more": 0, "messages": [] })),
+        _ => {
+            let start = request.body["start_message_seq"].as_u64().unwrap();
+            let messages: Vec<Value> = (start..=2)
+                .map(|seq| record(seq, &format!("m{seq}")))
+                .collect();
+            answer(200, json!({ "more": 0, "messages": messages }))
+        }
+    });
+    let store = KvStore::default();
+    store.put("cursor/since", br#"{"at_ms":1760003500000}"#);
+    store.put("cursor/ch-00", br#"{"2-team":9}"#);
+    let (host, mut conn) = online(&server, account(with_history(&server, &api)).kv(&store));
+    wait_told(&host, &["m1", "m2"]);
+    conn.push(team(3, "m3"));
+    wait_told(&host, &["m1", "m2", "m3"]);
+    host.finish();
+}
+
+#[test]
 fn a_restart_begins_where_everything_before_was_stored() {
     let (server, api) = (Server::new(), history(0, &[]));
     let store = KvStore::default();

@@ -63,6 +63,28 @@ pub struct Conversation {
     pub unread: u64,
     pub timestamp: i64,
     pub last_msg_seq: u64,
+    /// Its newest messages, the newest first.
+    recents: Option<Vec<Box<RawValue>>>,
+}
+
+impl Conversation {
+    /// A row that the list lacks, as the newest message of the channel tells it.
+    pub fn of_newest(channel: ChannelId, newest: &Record) -> Self {
+        Self {
+            channel_id: channel.id,
+            channel_type: channel.kind,
+            timestamp: newest.time_ms,
+            last_msg_seq: newest.message_seq,
+            ..Self::default()
+        }
+    }
+
+    /// The id of its newest message; 0 where it is not told.
+    pub fn last_id(&self) -> i64 {
+        let newest = self.recents.as_ref().and_then(|recents| recents.first());
+        let newest = newest.and_then(|newest| Record::read(newest.get()).ok());
+        newest.map_or(0, |newest| newest.message_id)
+    }
 }
 
 #[derive(Deserialize, Default)]

@@ -21,7 +21,7 @@ use crate::WukongIm;
 use crate::api::{ApiError, Call, Conversation, Native, Page, Seqs};
 use crate::book::{Hole, Message};
 use crate::link::{SyncOrder, Synced};
-use crate::native::channel::{ChannelId, PERSON, SYSTEM};
+use crate::native::channel::{ChannelId, SYSTEM};
 use crate::native::record::Record;
 
 /// Questions at a time: enough to hide the distance, few enough for the server.
@@ -356,7 +356,14 @@ impl<'a> Pulls<'a> {
                 (book.id(id), cursor)
             };
             seen.insert(Arc::clone(&id));
-            match (cursor, self.since_ms) {
+            let is_anew = self
+                .wukongim
+                .book()
+                .restarted(&id, row.last_msg_seq, row.last_id());
+            if is_anew {
+                tracing::warn!(channel = %id, "a channel counts anew; the server seems to have lost its data");
+            }
+            match (cursor.filter(|_| !is_anew), self.since_ms) {
                 (Some(cursor), _) if row.last_msg_seq > cursor => {
                     self.begin(&id, cursor + 1, true);
                 }
@@ -492,13 +499,8 @@ async fn conversations(
             ) => Page::default(),
             Err(error) => return Err(error),
         };
-        rows.extend(page.records.last().map(|last| Conversation {
-            channel_id: SYSTEM.to_owned(),
-            channel_type: PERSON,
-            timestamp: last.time_ms,
-            last_msg_seq: last.message_seq,
-            ..Conversation::default()
-        }));
+        let newest = page.records.last();
+        rows.extend(newest.map(|newest| Conversation::of_newest(system, newest)));
     }
     Ok(rows)
 }
