@@ -150,7 +150,7 @@ impl<'a> Native<'a> {
         let body = json!({
             "header": { "red_dot": u8::from(message.red_dot) },
             "client_msg_no": message.client_msg_no, "from_uid": from,
-            "channel_id": message.channel.id, "channel_type": message.channel.kind,
+            "channel_id": message.channel.written_by(from), "channel_type": message.channel.kind,
             "expire": message.expire_s, "payload": STANDARD.encode(message.payload),
         });
         let raw = self

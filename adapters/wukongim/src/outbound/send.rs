@@ -167,7 +167,7 @@ impl Sending<'_> {
             let message = Send {
                 flags: Flags::default().with(Flags::RED_DOT, self.options.notify),
                 client_msg_no: client_ref.to_owned(),
-                channel_id: self.channel.id.clone(),
+                channel_id: self.channel.written_by(&self.me).to_owned(),
                 channel_type: self.channel.kind,
                 expire_s: self.expire_s(),
                 payload: payload.to_vec(),
