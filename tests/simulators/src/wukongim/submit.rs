@@ -1,6 +1,6 @@
 //! A message's way: whether its sender may, its number, who hears of it.
 
-use super::channel::{Channel, DENIED, Key, SUCCESS, SYSTEM_ERROR, closed_reason};
+use super::channel::{AGENT, Channel, DENIED, Key, SUCCESS, SYSTEM_ERROR, closed_reason};
 use super::codec::packets::Flags;
 use super::faults::{Do, On, Site};
 use super::ids::{COMMAND_SUFFIX, SYSTEM, is_name, now_ms};
@@ -74,7 +74,7 @@ pub fn submit(sim: &Sim, via: Via, draft: Draft, refused: Option<u8>) -> Outcome
     } else {
         &*draft.from
     };
-    let key = Key::between(sender, &draft.channel_id, draft.channel_type);
+    let key = Key::written(sender, &draft.channel_id, draft.channel_type);
     let reason = refused
         .or_else(|| refusal(&world, via, &draft, &key))
         .unwrap_or(SUCCESS);
@@ -207,6 +207,10 @@ fn deliver(
         // To oneself it arrives twice: as the recipient's and as the sender's copy.
         for uid in [message.channel_id.clone(), message.from.clone()] {
             reach.user(users, chance, &uid);
+        }
+    } else if message.channel_type == AGENT {
+        for uid in key.id.split('@') {
+            reach.user(users, chance, &uid.into());
         }
     } else if let Some(channel) = world.channels.get(key) {
         for uid in &channel.members {
