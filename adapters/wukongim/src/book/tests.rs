@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use im_bridge_sdk::model::Delivery;
+use im_bridge_sdk::model::{Delivery, GapReason};
 
 use super::*;
 use crate::native::packet::{Flags, RecvAck};
