@@ -60,7 +60,7 @@ pub type Reading = Result<Page, ApiError>;
 pub struct Conversation {
     pub channel_id: String,
     pub channel_type: u8,
-    pub unread: u64,
+    unread: i64,
     pub timestamp: i64,
     pub last_msg_seq: u64,
     /// Its newest messages, the newest first.
@@ -77,6 +77,11 @@ impl Conversation {
             last_msg_seq: newest.message_seq,
             ..Self::default()
         }
+    }
+
+    /// The server takes two numbers from each other that are not read at the same time.
+    pub fn unread(&self) -> u64 {
+        u64::try_from(self.unread).unwrap_or_default()
     }
 
     /// The id of its newest message; 0 where it is not told.
