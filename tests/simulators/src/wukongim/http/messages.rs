@@ -40,7 +40,7 @@ pub fn handle(sim: &Arc<Sim>, request: &Request) -> Result<Reply, Reply> {
         ("POST", "/message/sync") => commands(sim, request),
         ("POST", "/message/syncack") => commands_read(sim, request),
         ("POST", "/message/event") => event(sim, request),
-        ("POST", "/message/eventsync") => Ok(Reply::json(200, &json!([]))),
+        ("POST", "/message/eventsync") => events(request),
         _ => Err(Reply::text(404, "404 page not found")),
     }
 }
@@ -439,8 +439,9 @@ fn event(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     if !it.payload.is_null() {
         data["payload"] = it.payload;
     }
+    let id = it.event_id;
     let packet = Packet::Event(Event {
-        id: it.event_id,
+        id: id.clone(),
         kind: it.kind,
         timestamp_ms: it.occurred_at,
         data: data.to_string().into(),
@@ -460,5 +461,37 @@ fn event(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
             session.tell(Out::Packet(packet.clone()));
         }
     }
-    Ok(ok())
+    let told = [
+        "client_msg_no",
+        "event_key",
+        "msg_event_seq",
+        "stream_status",
+        "channel_id",
+        "channel_type",
+        "from_uid",
+    ];
+    let mut answer: Value = told
+        .iter()
+        .map(|name| ((*name).to_owned(), data[*name].clone()))
+        .collect();
+    answer["event_id"] = json!(id);
+    Ok(Reply::json(200, &json!({ "status": 200, "data": answer })))
+}
+
+/// None of them are kept.
+fn events(request: &Request) -> Result<Reply, Reply> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Wanted {
+        client_msg_no: String,
+        from_msg_event_seq: u64,
+        event_key: String,
+    }
+    let it: Wanted = body(request)?;
+    let data = json!({
+        "client_msg_no": it.client_msg_no, "from_msg_event_seq": it.from_msg_event_seq,
+        "next_msg_event_seq": it.from_msg_event_seq, "more": 0, "events": [],
+        "filtered_by_event_key": it.event_key,
+    });
+    Ok(Reply::json(200, &json!({ "status": 200, "data": data })))
 }
