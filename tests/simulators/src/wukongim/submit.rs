@@ -200,7 +200,7 @@ fn deliver(
         not_on: via.conn(),
         is_command,
         offline: Vec::new(),
-        has_webhooks: world.settings.webhook_url.is_some(),
+        tells_offline: world.settings.webhook_url.is_some() && message.channel_type != AGENT,
     };
     let (users, chance) = (&mut world.users, &mut world.chance);
     if message.channel_type == PERSON {
@@ -234,7 +234,7 @@ struct Reach<'a> {
     is_command: bool,
     /// Who has no master device online.
     offline: Vec<Arc<str>>,
-    has_webhooks: bool,
+    tells_offline: bool,
 }
 
 impl Reach<'_> {
@@ -260,7 +260,7 @@ impl Reach<'_> {
             let identity = session.identity.get();
             identity.is_some_and(|identity| identity.level == 1)
         };
-        if self.has_webhooks && *uid != self.message.from && !user.sessions.iter().any(is_master) {
+        if self.tells_offline && *uid != self.message.from && !user.sessions.iter().any(is_master) {
             self.offline.push(uid.clone());
         }
         for session in &user.sessions {
