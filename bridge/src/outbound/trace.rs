@@ -128,9 +128,11 @@ impl Desk {
     pub(super) fn telling(&self, work: &Work) -> PublishSpan {
         let subjects = &self.gateway.subjects;
         let of = |span: &CommandSpan| {
-            let kind = work.traced_kind();
-            let family = subjects.result_family(&self.account.provider, &kind);
-            span.publish(format!("publish {family}"), subjects.result_template(&kind))
+            span.publish(|| {
+                let kind = work.traced_kind();
+                let family = subjects.result_family(&self.account.provider, &kind);
+                (format!("publish {family}"), subjects.result_template(&kind))
+            })
         };
         match &work.span {
             Some(span) => of(span),
@@ -141,10 +143,14 @@ impl Desk {
     /// A dead letter of this command.
     pub(super) fn burying(&self, work: &Work) -> Option<PublishSpan> {
         let subjects = &self.gateway.subjects;
-        let [_, family] = subjects.dead_families();
-        let template = subjects.dead_command_template();
         let span = work.span.as_ref()?;
-        Some(span.publish(format!("publish {family}"), template))
+        Some(span.publish(|| {
+            let [_, family] = subjects.dead_families();
+            (
+                format!("publish {family}"),
+                subjects.dead_command_template(),
+            )
+        }))
     }
 }
 
