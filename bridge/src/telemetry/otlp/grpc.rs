@@ -17,6 +17,9 @@ use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
+/// Of the services, in their names.
+const VERSION: &str = "v1";
+
 pub(super) struct Client {
     runtime: Runtime,
     service: Grpc<Channel>,
@@ -63,7 +66,7 @@ impl Client {
         Ok(Self {
             runtime,
             service,
-            method: PathAndQuery::from_static(method(signal)),
+            method: PathAndQuery::try_from(method(signal)).map_err(|error| text(&error))?,
             headers,
         })
     }
@@ -95,12 +98,13 @@ impl Client {
     }
 }
 
-fn method(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-    }
+fn method(signal: Signal) -> String {
+    let (package, service) = match signal {
+        Signal::Traces => ("trace", "TraceService"),
+        Signal::Metrics => ("metrics", "MetricsService"),
+        Signal::Logs => ("logs", "LogsService"),
+    };
+    format!("/opentelemetry.proto.collector.{package}.{VERSION}.{service}/Export")
 }
 
 /// Messages that are written already, and answers that somebody else reads.
