@@ -44,22 +44,22 @@ impl Desk {
         let telemetry = &self.gateway.telemetry;
         let of = &*work;
         let is_first = of.attempts == 0;
+        let template = || {
+            let (subjects, kind) = (&self.gateway.subjects, of.traced_kind());
+            match (of.what, of.is_durable) {
+                (What::Control(_), _) => subjects.control_template(&kind.action),
+                (_, true) => subjects.command_template(&kind),
+                (_, false) => subjects.request_template(&kind),
+            }
+        };
         let span = telemetry.command(&of.carried, || {
-            let subjects = &self.gateway.subjects;
-            let kind = of.traced_kind();
             let age_ms = unix_ms().saturating_sub(of.since_ms);
             CommandFacts {
                 account: &self.labels,
                 command: of.declared(),
-                template: match (of.what, of.is_durable) {
-                    (What::Control(_), _) => subjects.control_template(&kind.action),
-                    (_, true) => subjects.command_template(&kind),
-                    (_, false) => subjects.request_template(&kind),
-                },
+                template: &template,
                 is_request: !of.is_durable,
-                group: of
-                    .is_durable
-                    .then(|| format!("s{}", Shard::of(&self.account, SHARDS))),
+                group: of.is_durable.then(|| Shard::of(&self.account, SHARDS)),
                 message_id: &of.attributes.id,
                 stored: of
                     .sequence()

@@ -5,6 +5,7 @@ mod cost;
 mod load;
 
 use super::*;
+use crate::bus::Shard;
 use im_bridge_plugin_api::abi::{Delivery, Noise, Origin, Outcome, Status};
 use im_bridge_test_harness::otlp::{Collector, Span};
 
@@ -78,9 +79,9 @@ impl World {
         CommandFacts {
             account: &self.account,
             command: "message.send",
-            template: "im.v1.cmd.{provider}.{account}.message.send".to_owned(),
+            template: &|| "im.v1.cmd.{provider}.{account}.message.send".to_owned(),
             is_request: false,
-            group: Some("s1".to_owned()),
+            group: Some(Shard::of(&account("shop"), 64)),
             message_id: "one",
             stored: None,
             is_redriven: false,

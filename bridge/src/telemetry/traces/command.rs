@@ -3,7 +3,7 @@
 use super::open::Open;
 use super::span::{Begin, Kind, Span, made, now_ns, ns};
 use super::{AccountLabels, Traces, ids, messaging};
-use crate::bus::Headers;
+use crate::bus::{Headers, Shard};
 use crate::config::types::ConsumerParent;
 use crate::telemetry::context::{self, BAGGAGE, Carried, TraceContext};
 use std::borrow::Cow;
@@ -15,12 +15,12 @@ pub struct CommandFacts<'a> {
     pub account: &'a Arc<AccountLabels>,
     /// A declared name, or `other`.
     pub command: &'a str,
-    /// Its subject, with names in place of what differs.
-    pub template: String,
+    /// Its subject, with names in place of what differs; asked for if it is recorded.
+    pub template: &'a dyn Fn() -> String,
     /// Somebody waits for the answer.
     pub is_request: bool,
     /// The shard that it came from.
-    pub group: Option<String>,
+    pub group: Option<Shard>,
     pub message_id: &'a str,
     /// Where it is stored.
     pub stored: Option<(Arc<str>, u64)>,
@@ -186,13 +186,13 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn say(span: &mut Span, facts: &CommandFacts<'_>) {
-    span.put_all(messaging("process", "process", &facts.template));
+    span.put_all(messaging("process", "process", &(facts.template)()));
     span.put_all(facts.account.attributes());
     span.put("im.command", facts.command);
     span.put("messaging.message.id", facts.message_id);
     span.put("im.attempt", u64::from(facts.attempt));
-    if let Some(group) = &facts.group {
-        span.put("messaging.consumer.group.name", &**group);
+    if let Some(shard) = facts.group {
+        span.put("messaging.consumer.group.name", &*format!("s{shard}"));
     }
     if let Some((stream, sequence)) = &facts.stored {
         span.put("messaging.nats.stream", &**stream);
