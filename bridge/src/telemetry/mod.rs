@@ -6,7 +6,7 @@
 //!
 //! Spans that would only say that nothing happened are never made: see `traces`.
 //!
-//! Not here: who answers `/metrics` (`admin`). Nobody else knows which library writes the spans; guarded by
+//! Not here: who answers `/metrics` (`admin`). Nobody else knows how anything is written that leaves; guarded by
 //! `only_telemetry_names_opentelemetry`.
 
 pub mod context;

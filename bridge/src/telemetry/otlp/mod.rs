@@ -4,9 +4,10 @@
 //! handed over is what arrived, what was dropped and what waits. A collector that is away costs one log line a minute and
 //! nothing else: no event waits for it, and neither does the end of the process beyond its limit.
 //!
-//! Reading order: `target` (where), `http` (one attempt), `exporter` (the queue and its thread).
+//! Reading order: `target` (where), `http` (one attempt), `exporter` (the queue and its thread); then what a message of each
+//! signal is: `traces` with `wire`, `metrics`, `logs`.
 //!
-//! Not here: what is sent. An exporter is told how to write its items.
+//! Not here: what there is to say (`telemetry::traces`, `telemetry::metrics`, `telemetry::logs`).
 
 mod exporter;
 mod figures;
