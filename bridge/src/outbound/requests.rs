@@ -16,6 +16,7 @@ use super::work::{Intake, Origin, Work};
 use crate::bus::clock::unix_ms;
 use crate::bus::subjects::{ControlSubject, QUEUE_GROUP};
 use crate::bus::{Kind, Subjects};
+use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Message, Subject, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -28,10 +29,12 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Changing a subscription waits for room in the client's channel.
 const CLIENT_WITHIN: Duration = Duration::from_secs(2);
+/// What was sent until a subscription ended arrives soon, unless the machine has no time for it.
+const DRAINED_WITHIN: Duration = Duration::from_secs(6);
 
 /// What the core answers itself.
 pub trait Core: Send + Sync + 'static {
@@ -161,13 +164,27 @@ impl Pump {
     }
 
     async fn drain(&self, requests: Subscriber, controls: Subscriber) {
+        let until = Instant::now() + DRAINED_WITHIN;
         for mut subscriber in [requests, controls] {
             // Not at once: what the server has sent by then would be dropped here, and its caller hear nothing. The server
             // removes it with the connection at the latest.
             let _ = timeout(CLIENT_WITHIN, subscriber.drain()).await;
-            while let Ok(Some(message)) = timeout(CLIENT_WITHIN, subscriber.next()).await {
+            while let Some(message) = self.last(&mut subscriber, until).await {
                 let is_control = kind(self.subjects(), &message.subject, true).is_some();
                 self.take(message, is_control).await;
+            }
+        }
+    }
+
+    /// The next one of a subscription that ends; none at its end, and when nothing can come any more.
+    async fn last(&self, subscriber: &mut Subscriber, until: Instant) -> Option<Message> {
+        let client = &self.outbound.desk.gateway.control;
+        loop {
+            match timeout(CLIENT_WITHIN, subscriber.next()).await {
+                Ok(next) => return next,
+                Err(_) if client.connection_state() != State::Connected => return None,
+                Err(_) if Instant::now() >= until => return None,
+                Err(_) => {}
             }
         }
     }
