@@ -115,7 +115,7 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
         telemetry,
         pushed,
     } = listen(&origins, &parts)?;
-    let starting = start(origins, &parts, &registry, &telemetry);
+    let starting = start(origins, &early, &parts, &registry, &telemetry);
     let mut running = tokio::select! {
         biased;
         () = signals.stop() => return Ok(End::Clean),
@@ -209,6 +209,7 @@ fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> 
 
 async fn start(
     origins: Origins,
+    early: &Config,
     parts: &Arc<Parts>,
     registry: &Registry,
     telemetry: &Telemetry,
@@ -217,7 +218,20 @@ async fn start(
         let read = load::read(&origins, &Plugins::default(), &Plugins::default());
         read.map(|read| (origins, read))
     });
-    let (origins, read) = read.await?.map_err(ServiceError::Config)?;
+    // Plugins and NATS at the same time; what is wrong with the configuration ends it all the same, and first.
+    let (mut read, mut bus) = (
+        std::pin::pin!(read),
+        std::pin::pin!(connect(early, &parts.health)),
+    );
+    let mut connected = None;
+    let read = loop {
+        tokio::select! {
+            biased;
+            read = &mut read => break read,
+            bus = &mut bus, if connected.is_none() => connected = Some(bus),
+        }
+    };
+    let (origins, read) = read?.map_err(ServiceError::Config)?;
     set_plugins(&parts.health, &read.plan);
     let Read { config, .. } = &read;
     let config = config.clone();
@@ -226,7 +240,10 @@ async fn start(
     // Set once, here.
     let _ = parts.plan.set(plan.clone());
 
-    let bus = connect(&config, &parts.health).await?;
+    let bus = match connected {
+        Some(bus) => bus?,
+        None => bus.await?,
+    };
     let limits = settings::limits(&config.nats);
     for one in provision(&bus, &limits, config.nats.provision).await? {
         tracing::warn!(code = "nats_object_differs", "{one}");

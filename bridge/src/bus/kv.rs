@@ -169,7 +169,6 @@ impl Bucket {
         operation: Option<&'static str>,
         write: Write<'_>,
     ) -> Result<u64, WriteError> {
-        let headers = self.headers(operation, &write);
         let until = Instant::now() + write.within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -177,7 +176,7 @@ impl Bucket {
                 .replies()
                 .ask(
                     self.subject(key),
-                    Some(headers.clone()),
+                    Some(self.headers(operation, &write)),
                     value.clone(),
                     left,
                 )

@@ -32,10 +32,10 @@ fn text_message() -> Value {
 #[test]
 fn a_command_typed_by_hand_is_read() {
     let (attributes, data) = send(&json!({"idempotency_key": "hello-1", "params": text_message()}));
-    let data = data.unwrap();
+    let mut data = data.unwrap();
     assert_eq!(attributes.id, "hello-1", "its key names it");
     assert_eq!(data.key.as_deref(), Some("hello-1"));
-    check::params(Command::MessageSend, &data).unwrap();
+    check::params(Command::MessageSend, &mut data).unwrap();
     assert_eq!(
         check::target(&data.params),
         check::Target::Channel("lobby".to_owned())
@@ -149,7 +149,7 @@ fn unknown_members_are_refused_with_their_place_and_the_nearest_name() {
     let mut params = text_message();
     params["message"]["segmnets"] = json!([]);
     let (_, data) = send(&json!({"params": params}));
-    let Fail(error) = check::params(Command::MessageSend, &data.unwrap()).unwrap_err();
+    let Fail(error) = check::params(Command::MessageSend, &mut data.unwrap()).unwrap_err();
     assert_eq!(error.path.as_deref(), Some("/params/message/segmnets"));
 }
 
@@ -189,7 +189,7 @@ fn ranges_are_checked_with_their_place() {
     ] {
         let body = json!({"params": params}).to_string();
         let (_, data) = read(command.as_str(), None, body.as_bytes(), NOBODY);
-        let Fail(error) = check::params(command, &data.unwrap()).expect_err(&body);
+        let Fail(error) = check::params(command, &mut data.unwrap()).expect_err(&body);
         assert_eq!(
             (error.code.as_str(), error.path.as_deref()),
             ("bad_param", Some(place)),
@@ -242,7 +242,9 @@ fn what_the_provider_cannot_carry_is_refused_before_it_is_asked() {
     ] {
         let params = json!({"to": {"channel_id": "c"}, "message": {"segments": segments}});
         let (_, data) = send(&json!({"params": params, "options": options}));
-        let found = check::abilities(Command::MessageSend, &data.unwrap(), &abilities());
+        let mut data = data.unwrap();
+        check::params(Command::MessageSend, &mut data).unwrap();
+        let found = check::abilities(Command::MessageSend, &data, &abilities());
         let code = found.err().map(|Fail(error)| error.code.to_string());
         assert_eq!(code.as_deref(), expected, "{segments} {options}");
     }

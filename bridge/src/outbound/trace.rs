@@ -128,6 +128,10 @@ impl Desk {
     pub(super) fn telling(&self, work: &Work) -> PublishSpan {
         let subjects = &self.gateway.subjects;
         let of = |span: &CommandSpan| {
+            // Its words are for a span that is recorded.
+            if !context::is_sampled(&span.context()) {
+                return span.publish(String::new(), String::new());
+            }
             let kind = work.traced_kind();
             let family = subjects.result_family(&self.account.provider, &kind);
             span.publish(format!("publish {family}"), subjects.result_template(&kind))
