@@ -97,7 +97,7 @@ impl Bucket {
 
     /// Subject of a key; of several with wildcards.
     pub fn subject(&self, key: &str) -> Subject {
-        format!("{}{key}", self.prefix).into()
+        [&*self.prefix, key].concat().into()
     }
 
     /// Key of a subject of this bucket.

@@ -258,6 +258,15 @@ pub async fn provision(
     may_make: bool,
 ) -> Result<Vec<ObjectDifference>, ProvisionError> {
     let first = plan(bus, limits).await?;
+    carry_out(bus, first, may_make).await
+}
+
+/// As [`provision`], with the comparison made before.
+pub async fn carry_out(
+    bus: &Bus,
+    first: Plan,
+    may_make: bool,
+) -> Result<Vec<ObjectDifference>, ProvisionError> {
     if may_make {
         apply(bus, &first).await?;
     } else if let Some(step) = first

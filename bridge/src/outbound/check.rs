@@ -71,10 +71,12 @@ pub fn params(command: Command, data: &mut Data) -> Result<(), Fail> {
 
 /// An id that no event can bear is no channel's: the echo of what is sent there would be lost.
 fn channel(params: &Value, at: &str) -> Result<(), Fail> {
-    for place in ["/to/channel_id", "/channel_id"] {
-        let Some(id) = params.pointer(place).and_then(Value::as_str) else {
-            continue;
-        };
+    let places = [
+        ("/to/channel_id", &params["to"]["channel_id"]),
+        ("/channel_id", &params["channel_id"]),
+    ];
+    for (place, id) in places {
+        let Some(id) = id.as_str() else { continue };
         if id.len() > CHANNEL_BYTES_MAX || id.contains(char::is_control) {
             let text = format!(
                 "a channel id has at most {CHANNEL_BYTES_MAX} bytes and no control characters"
@@ -108,20 +110,22 @@ fn validator(command: Command) -> Arc<jsonschema::Validator> {
     static MADE: LazyLock<Mutex<HashMap<Command, Arc<jsonschema::Validator>>>> =
         LazyLock::new(Mutex::default);
     static ALL: LazyLock<Vec<(String, Value)>> = LazyLock::new(schema::all);
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let validator = made.entry(command).or_insert_with(|| {
+    // One for all commands: to read every schema costs more than all that follows.
+    static REGISTRY: LazyLock<jsonschema::Registry<'static>> = LazyLock::new(|| {
         let resources = ALL.iter().map(|(name, schema)| (schema::urn(name), schema));
-        let registry = jsonschema::Registry::new();
-        let registry = resources.fold(registry, |registry, (urn, schema)| {
+        let registry = resources.fold(jsonschema::Registry::new(), |registry, (urn, schema)| {
             registry
                 .add(urn, schema)
                 .expect("the model's schemas are schemas")
         });
-        let registry = registry.prepare().expect("they refer to each other only");
+        registry.prepare().expect("they refer to each other only")
+    });
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let validator = made.entry(command).or_insert_with(|| {
         let own = schema::urn(&format!("cmd.{command}"));
         let params = format!("{own}#/properties/params");
         let validator = jsonschema::options()
-            .with_registry(&registry)
+            .with_registry(&REGISTRY)
             .build(&serde_json::json!({ "$ref": params }))
             .expect("the model's schemas are schemas");
         Arc::new(validator)

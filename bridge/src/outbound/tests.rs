@@ -1,4 +1,4 @@
-use super::incoming::{Fallback, read};
+use super::incoming::{Fallback, expiry_of, read};
 use super::{Fail, check};
 use async_nats::HeaderMap;
 use im_bridge_sdk::model::{Capabilities, Command, ErrorCode};
@@ -133,6 +133,39 @@ fn what_cannot_be_a_command_is_a_bad_request() {
         let (code, _, message) = fail(data);
         assert_eq!(code, "bad_request", "{body}");
         assert!(message.contains(expected), "{body}: {message}");
+    }
+}
+
+#[test]
+fn what_waits_unread_is_late_when_it_would_be_late_if_it_was_read() {
+    let time = "2025-10-09T09:53:20.000Z";
+    let structured = |expiry: Value| {
+        json!({
+            "specversion": "1.0", "id": "c1", "source": "/app/desk", "type": "im-bridge.cmd.message.send.v1",
+            "expirytime": expiry, "data": {"params": text_message()},
+        })
+    };
+    let mut inside = text_message();
+    inside["expirytime"] = json!(time);
+    for (body, ce_header, is_late) in [
+        (structured(json!(time)), None, true),
+        (structured(json!(null)), None, false),
+        (structured(json!("soon")), None, false),
+        (json!({"params": text_message()}), Some(time), true),
+        (json!({"params": text_message()}), Some("soon"), false),
+        (json!({"params": text_message()}), None, false),
+        (json!({"expirytime": time, "params": inside}), None, false),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(time) = ce_header {
+            headers.insert("CE-ExpiryTime", time);
+        }
+        let body = body.to_string();
+        let command = Command::MessageSend.as_str();
+        let (read, _) = read(command, Some(&headers), body.as_bytes(), NOBODY);
+        let unread = expiry_of(&headers, body.as_bytes());
+        assert_eq!(unread, read.expiry, "{body}");
+        assert_eq!(unread.is_some(), is_late, "{body}");
     }
 }
 
