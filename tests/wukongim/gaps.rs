@@ -126,11 +126,12 @@ async fn a_bridge_that_was_away_fetches_everything_once() {
             .say("alice", 2, "team", &format!("away {number}"))
             .await;
     }
-    // Nobody knew this conversation.
+    // Nobody knew these conversations, and the server lists the first one only.
     world.say("dora", 1, "bot-1", "new here").await;
+    world.say("", 1, "bot-1", "maintenance").await;
     let files = std::sync::Arc::clone(world.bridge.files());
     world.bridge = im_bridge_test_harness::Bridge::start(&files, "a");
-    let wanted = 252;
+    let wanted = 253;
     eventually("all are stored", || async {
         (world.texts("bot1").await.len() >= wanted).then_some(())
     })
@@ -144,7 +145,12 @@ async fn a_bridge_that_was_away_fetches_everything_once() {
     }
     assert_eq!(of_team.len(), 251);
     assert!(of_team.is_sorted());
-    assert!(world.texts("bot1").await.contains(&"new here".to_owned()));
+    for text in ["new here", "maintenance"] {
+        assert!(
+            world.texts("bot1").await.contains(&text.to_owned()),
+            "{text}"
+        );
+    }
     world.is("bot1", "online").await;
     let synced = world.control("bot1", "sync", json!({})).await;
     assert_eq!(synced["result"]["count"], 0, "{synced}");

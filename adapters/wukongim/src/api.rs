@@ -16,7 +16,7 @@ use im_bridge_sdk::{Context, Noise, Outcome};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use native::{Conversation, Native, Page, Seqs, ToSend};
+pub use native::{Conversation, Native, Page, Seqs, ToSend, with_scheme};
 pub use openchat::{OpenChat, OpenChatConfig};
 
 use crate::WukongIm;

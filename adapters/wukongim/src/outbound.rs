@@ -75,7 +75,10 @@ fn channel(wukongim: &WukongIm, command: &Command) -> Result<Arc<ChannelId>, Out
     let missing =
         || Outcome::error(ErrorCode::BadParam, "no channel is named").path("/params/channel_id");
     let id = command.channel().ok_or_else(missing)?;
-    let id = parse(id, "/params/channel_id")?;
+    let mut id = parse(id, "/params/channel_id")?;
+    if let Some(me) = wukongim.uid() {
+        id = id.stored(&me);
+    }
     Ok(wukongim.book().id(id))
 }
 

@@ -324,6 +324,29 @@ fn an_address_that_leads_nowhere_is_asked_for_again() {
 }
 
 #[test]
+fn the_servers_own_route_is_taken_with_and_without_a_scheme() {
+    for is_bare in [true, false] {
+        let server = Server::new();
+        let url = server.url();
+        let address = url
+            .trim_start_matches(if is_bare { "tcp://" } else { "" })
+            .to_owned();
+        let api = Api::new(move |request| match request.path.as_str() {
+            "/route" => answer(
+                200,
+                json!({ "tcp_addr": address, "ws_addr": "", "wss_addr": "" }),
+            ),
+            _ => answer(200, json!([])),
+        });
+        let config = json!({ "uid": "bot-1", "token": "t", "transport": "tcp", "health_s": 0,
+            "native": { "api_url": api.url } });
+        let (host, _conn) = online(&server, account(config));
+        assert_eq!(api.calls("/route")[0].query, "uid=bot-1");
+        host.finish();
+    }
+}
+
+#[test]
 fn openchat_without_a_token_is_logged_in_without() {
     let server = Server::new();
     let api = Api::new(|request| match request.path.as_str() {

@@ -515,6 +515,26 @@ fn json_lines_of_the_server_are_read() {
 }
 
 #[test]
+fn json_forms_of_the_first_servers_and_of_the_prose_are_read() {
+    let read = |text: &str| jsonrpc::read(text.as_bytes()).unwrap();
+    assert_eq!(
+        read(r#"{"jsonrpc":"2.0","method":"pong"}"#),
+        Line::Packet(Packet::Pong)
+    );
+    let object = r#"{"method":"recv","params":{"messageId":"7","messageSeq":1,"timestamp":1700000000,
+        "channelId":"team","channelType":2,"fromUid":"alice","payload":{"type":1,"content":"hi"}}}"#;
+    let Line::Packet(Packet::Recv(recv)) = read(object) else {
+        panic!("a RECV");
+    };
+    assert_eq!(recv.payload, br#"{"type":1,"content":"hi"}"#);
+    let number = object.replace(r#""7""#, "9007199254740993");
+    let Line::Packet(Packet::Recv(recv)) = read(&number) else {
+        panic!("a RECV");
+    };
+    assert_eq!(recv.message_id, 9_007_199_254_740_993);
+}
+
+#[test]
 fn json_objects_come_out_however_the_stream_was_cut() {
     let vectors = vectors();
     let lines = vectors["jsonrpc"]["server"].as_array().unwrap();

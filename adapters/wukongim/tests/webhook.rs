@@ -112,6 +112,32 @@ fn messages_between_others_are_not_the_accounts_own() {
 }
 
 #[test]
+fn what_one_writes_to_oneself_and_what_the_system_writes_has_one_channel() {
+    let host = host(Settling::Always(Outcome::STORED));
+    let with = |seq, from: &str, channel_id: &str| {
+        let mut record = record(seq, "x");
+        record["channel_type"] = 1.into();
+        record["from_uid"] = from.into();
+        record["channel_id"] = channel_id.into();
+        record
+    };
+    // To oneself, the server's records name both parties; the system has no name as a sender.
+    let body = json!([with(1, "bot-1", "bot-1@bot-1"), with(1, "", "bot-1")]);
+    let id = push(&host, "/s3cret", "msg.notify", body.to_string());
+    assert_eq!(host.wait_response(id, SOON).status, 200);
+    let offline = with(2, "____system", "bot-1");
+    let id = push(&host, "/s3cret", "msg.offline", offline.to_string());
+    assert_eq!(host.wait_response(id, SOON).status, 200);
+    let events = host.wait_events(3, SOON);
+    let channels: Vec<_> = events
+        .iter()
+        .map(|event| event.channel.as_deref().unwrap())
+        .collect();
+    assert_eq!(channels, ["1-bot-1", "1-____system", "1-____system"]);
+    host.finish();
+}
+
+#[test]
 fn one_message_that_cannot_be_read_does_not_fail_its_batch() {
     let host = host(Settling::Always(Outcome::STORED));
     let body = json!([{ "odd": 1 }, record(2, "b")]).to_string();

@@ -12,6 +12,10 @@ use std::path::PathBuf;
 /// A whole file of a mounted secret; beyond it something else was named by mistake.
 const BYTES_MAX: u64 = 64 << 10;
 
+/// What is kept like a secret and is a name: everyday words are users, and a line without them would be hard to read. In an
+/// address it is cut by its place.
+const NAMES: [&str; 1] = ["nats.user"];
+
 /// Where a secret is. Never the secret itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -97,7 +101,8 @@ impl SecretError {
 }
 
 impl Reference {
-    /// Reads the secret; `path` is the key that refers to it, for messages. From now on no line of the log can show it.
+    /// Reads the secret; `path` is the key that refers to it, for messages. From now on no line of the log can show it,
+    /// unless it is a name.
     pub fn resolve(&self, path: &str) -> Result<Secret, SecretError> {
         let (path, reference) = (path.to_owned(), self.clone());
         let text = match self {
@@ -131,7 +136,9 @@ impl Reference {
         if text.is_empty() {
             return Err(SecretError::Empty { path, reference });
         }
-        redact::learn(&text);
+        if !NAMES.contains(&&*path) {
+            redact::learn(&text);
+        }
         Ok(Secret::from(text))
     }
 }
@@ -144,4 +151,23 @@ fn without_line_end(mut text: String) -> String {
         .len();
     text.truncate(kept);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_name_is_said_and_its_password_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text, is_said) in [
+            ("nats.user", "zqx-said-as-it-is", true),
+            ("nats.password", "zqy-never-said", false),
+        ] {
+            let file = folder.path().join(path);
+            std::fs::write(&file, text).unwrap();
+            Reference::File(file).resolve(path).unwrap();
+            assert_eq!(redact::redact(text) == text, is_said, "{path}");
+        }
+    }
 }

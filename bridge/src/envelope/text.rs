@@ -76,22 +76,27 @@ pub fn traceparent(trace: &Trace) -> Option<String> {
     if trace.is_none() {
         return None;
     }
-    let mut text = Vec::with_capacity(TRACE_BYTES);
-    push_trace(&mut text, trace);
+    let text = trace_text(trace).to_vec();
     Some(String::from_utf8(text).expect("hex digits and dashes"))
 }
 
 pub(super) fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
-    out.extend_from_slice(b"00-");
-    push_hex(out, &trace.trace_id);
-    out.push(b'-');
-    push_hex(out, &trace.span_id);
-    out.push(b'-');
-    push_hex(out, &[trace.flags]);
+    out.extend_from_slice(&trace_text(trace));
 }
 
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+/// Where it goes is asked for once and not with each digit: it is done twice for every event.
+fn trace_text(trace: &Trace) -> [u8; TRACE_BYTES] {
+    let mut text = [b'-'; TRACE_BYTES];
+    for (at, bytes) in [
+        (0, &[0][..]),
+        (3, &trace.trace_id[..]),
+        (36, &trace.span_id[..]),
+        (53, &[trace.flags][..]),
+    ] {
+        for (pair, byte) in text[at..].chunks_exact_mut(2).zip(bytes) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
     }
+    text
 }

@@ -4,6 +4,8 @@
 //! because it compares names, and after writing into it the process crashes. The copy has mode 0500 in a folder with mode
 //! 0700 of the bridge's own user. Where no such folder allows execution, the copy is a sealed memory file.
 //!
+//! A copy that nobody asked for in a week is removed when another one is made. Whoever has loaded it keeps it.
+//!
 //! Not here: the search for what to load. Only accepted files are staged, so refused ones leave nothing behind.
 //!
 //! Invariant: a memory file that was given to the system loader stays open for ever (`Staged::keep`): another file under
@@ -20,12 +22,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// Read and execute, for nobody else.
 const FILE_MODE: u32 = 0o500;
 const FOLDER_MODE: u32 = 0o700;
 /// Of a copy, while it is compared.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Long enough for a bridge that is rolled back to find its copies.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// A private copy, ready to be loaded.
 #[derive(Debug)]
@@ -74,9 +79,13 @@ fn in_folder(content: &Content, folder: &Path) -> Result<Staged, Problem> {
     private_folder(folder).map_err(refused)?;
     let path = folder.join(format!("{}.so", content.sha256));
     let write = || {
-        if !holds(&path, content)? {
-            write_beside(content, folder, &path)?;
+        if holds(&path, content)? {
+            // Its age is counted from its last use. One that ages all the same is only made anew one day.
+            let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+            return Ok(());
         }
+        write_beside(content, folder, &path)?;
+        remove_old(folder);
         Ok(())
     };
     write().map_err(|error: io::Error| refused(error.to_string()))?;
@@ -165,6 +174,20 @@ fn write_beside(content: &Content, folder: &Path, path: &Path) -> io::Result<()>
     })
 }
 
+/// Only what has the form of our names. What cannot be removed is left: it is in nobody's way.
+fn remove_old(folder: &Path) {
+    let now = SystemTime::now();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_copy = entry.path().extension().is_some_and(|it| it == "so");
+        let is_begun = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let age = entry.metadata().and_then(|it| it.modified());
+        let is_old = age.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT_FOR));
+        if is_old && (is_copy || is_begun) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn in_memory(content: &Content) -> Result<Staged, Problem> {
     let make = || -> io::Result<OwnedFd> {
         let name = format!("im-bridge-{}", content.sha256.short());
@@ -194,6 +217,31 @@ fn in_memory(content: &Content) -> Result<Staged, Problem> {
 mod tests {
     use super::super::content::Sha256;
     use super::*;
+
+    #[test]
+    fn copies_that_nobody_used_for_long_go_when_another_one_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage_dir = folder.path().join("stage");
+        let staged = |bytes| stage(&content(bytes), StageMode::Dir, &stage_dir).unwrap();
+        let [old, used, begun] = [
+            staged(b"old").path,
+            staged(b"used").path,
+            stage_dir.join(".begun"),
+        ];
+        std::fs::write(&begun, "").unwrap();
+        let long_ago = SystemTime::now() - KEPT_FOR - Duration::from_secs(60);
+        for path in [&old, &used, &begun] {
+            File::open(path).unwrap().set_modified(long_ago).unwrap();
+        }
+        staged(b"used");
+        assert!(
+            old.exists(),
+            "nothing is looked through for a copy that is there"
+        );
+        let new = staged(b"new").path;
+        let is_there = [&old, &begun, &used, &new].map(|path| path.exists());
+        assert_eq!(is_there, [false, false, true, true]);
+    }
 
     fn content(bytes: &[u8]) -> Content {
         Content {

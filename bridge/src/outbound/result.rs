@@ -278,7 +278,7 @@ impl Gateway {
         let data = serde_json::to_vec(&data).expect("a result has a JSON form");
         // No account, no attempt: what the command brought goes on.
         let carried = Carried::read(headers, of.traceparent.as_deref(), of.tracestate.as_deref());
-        let telling = CommandSpan::passing(&carried).publish(String::new(), String::new());
+        let telling = CommandSpan::passing(&carried).publish(Default::default);
         let attributes = Attributes {
             id: &id,
             time: Time::from_ms(unix_ms()),

@@ -44,22 +44,22 @@ impl Desk {
         let telemetry = &self.gateway.telemetry;
         let of = &*work;
         let is_first = of.attempts == 0;
+        let template = || {
+            let (subjects, kind) = (&self.gateway.subjects, of.traced_kind());
+            match (of.what, of.is_durable) {
+                (What::Control(_), _) => subjects.control_template(&kind.action),
+                (_, true) => subjects.command_template(&kind),
+                (_, false) => subjects.request_template(&kind),
+            }
+        };
         let span = telemetry.command(&of.carried, || {
-            let subjects = &self.gateway.subjects;
-            let kind = of.traced_kind();
             let age_ms = unix_ms().saturating_sub(of.since_ms);
             CommandFacts {
                 account: &self.labels,
                 command: of.declared(),
-                template: match (of.what, of.is_durable) {
-                    (What::Control(_), _) => subjects.control_template(&kind.action),
-                    (_, true) => subjects.command_template(&kind),
-                    (_, false) => subjects.request_template(&kind),
-                },
+                template: &template,
                 is_request: !of.is_durable,
-                group: of
-                    .is_durable
-                    .then(|| format!("s{}", Shard::of(&self.account, SHARDS))),
+                group: of.is_durable.then(|| Shard::of(&self.account, SHARDS)),
                 message_id: &of.attributes.id,
                 stored: of
                     .sequence()
@@ -128,13 +128,11 @@ impl Desk {
     pub(super) fn telling(&self, work: &Work) -> PublishSpan {
         let subjects = &self.gateway.subjects;
         let of = |span: &CommandSpan| {
-            // Its words are for a span that is recorded.
-            if !context::is_sampled(&span.context()) {
-                return span.publish(String::new(), String::new());
-            }
-            let kind = work.traced_kind();
-            let family = subjects.result_family(&self.account.provider, &kind);
-            span.publish(format!("publish {family}"), subjects.result_template(&kind))
+            span.publish(|| {
+                let kind = work.traced_kind();
+                let family = subjects.result_family(&self.account.provider, &kind);
+                (format!("publish {family}"), subjects.result_template(&kind))
+            })
         };
         match &work.span {
             Some(span) => of(span),
@@ -145,10 +143,14 @@ impl Desk {
     /// A dead letter of this command.
     pub(super) fn burying(&self, work: &Work) -> Option<PublishSpan> {
         let subjects = &self.gateway.subjects;
-        let [_, family] = subjects.dead_families();
-        let template = subjects.dead_command_template();
         let span = work.span.as_ref()?;
-        Some(span.publish(format!("publish {family}"), template))
+        Some(span.publish(|| {
+            let [_, family] = subjects.dead_families();
+            (
+                format!("publish {family}"),
+                subjects.dead_command_template(),
+            )
+        }))
     }
 }
 

@@ -21,6 +21,9 @@ pub const SAMPLED: u8 = 1;
 
 /// A longer state is dropped whole: half of it would be another one.
 const STATE_BYTES_MAX: usize = 512;
+/// Entries of a state, and bytes of the key or the value of one, by the W3C.
+const MEMBERS_MAX: usize = 32;
+const MEMBER_BYTES_MAX: usize = 256;
 /// Of the baggage that is passed on, which the stream keeps and everybody reads.
 const BAGGAGE_BYTES_MAX: usize = 512;
 
@@ -103,6 +106,24 @@ fn is_printable(text: &str) -> bool {
 
 fn is_state(text: &str) -> bool {
     !text.is_empty() && text.len() <= STATE_BYTES_MAX && is_printable(text)
+}
+
+/// Whether a state is a list of vendors' entries. Whoever passes one on need not look; whoever says it for itself must.
+pub fn is_member_list(state: &str) -> bool {
+    let is_key =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte);
+    let is_member = |member: &str| {
+        member.split_once('=').is_some_and(|(key, value)| {
+            let first = key.bytes().next().unwrap_or_default();
+            (first.is_ascii_lowercase() || first.is_ascii_digit())
+                && key.bytes().all(is_key)
+                && !value.is_empty()
+                && !value.contains('=')
+                && key.len().max(value.len()) <= MEMBER_BYTES_MAX
+        })
+    };
+    let members = || state.split(',').map(str::trim).filter(|it| !it.is_empty());
+    (1..=MEMBERS_MAX).contains(&members().count()) && members().all(is_member)
 }
 
 /// A `traceparent`; none if it is malformed, or stands for no trace.
@@ -268,6 +289,19 @@ mod tests {
         assert_eq!(headers, [(TRACEPARENT.into(), GOOD.into())]);
         write(&mut headers, &TraceContext::NONE, Some("a=1"));
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn a_state_is_a_list_of_entries() {
+        let many = |count| vec!["a=1"; count].join(",");
+        for good in ["a=1", "vendor=x, 7t@sys-1/a*_=y z,", &many(32)] {
+            assert!(is_member_list(good), "{good}");
+        }
+        for bad in ["", ",", "a", "a=", "=1", "A=1", "a=1=2", "a b=1", &many(33)] {
+            assert!(!is_member_list(bad), "{bad}");
+        }
+        let long = |bytes| format!("a={}", "x".repeat(bytes));
+        assert!(is_member_list(&long(256)) && !is_member_list(&long(257)));
     }
 
     #[test]

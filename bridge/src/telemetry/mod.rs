@@ -6,7 +6,7 @@
 //!
 //! Spans that would only say that nothing happened are never made: see `traces`.
 //!
-//! Not here: who answers `/metrics` (`admin`). Nobody else knows which library writes the spans; guarded by
+//! Not here: who answers `/metrics` (`admin`). Nobody else knows how anything is written that leaves; guarded by
 //! `only_telemetry_names_opentelemetry`.
 
 pub mod context;
@@ -44,14 +44,8 @@ pub use traces::{
 use crate::bus::Account;
 use crate::config::types;
 use hidden::Hidden;
-use opentelemetry::KeyValue;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::transform::common::tonic::{Attributes, ResourceAttributesWithSchema};
-use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
-use opentelemetry_sdk::trace::SpanData;
-use otlp::{Exporter, Signal, Target};
-use prost::Message as _;
-use settings::Settings;
+use otlp::{Signal, Target};
+use settings::{Resource, Settings};
 use slow::Slow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +59,7 @@ pub struct Telemetry(Arc<Inner>);
 struct Inner {
     traces: Option<Arc<Traces>>,
     /// Who speaks.
-    resource: Vec<KeyValue>,
+    resource: Resource,
     slow: Slow,
     /// None: accounts are called by their aliases.
     hidden: Option<Arc<Hidden>>,
@@ -78,7 +72,7 @@ impl Telemetry {
     pub fn off() -> Self {
         Self(Arc::new(Inner {
             traces: None,
-            resource: Vec::new(),
+            resource: Resource::new(),
             slow: Slow::new(0),
             hidden: None,
             contexts_invalid: AtomicU64::new(0),
@@ -101,11 +95,8 @@ impl Telemetry {
             contexts_invalid: AtomicU64::new(0),
         };
         if let Some(target) = target.filter(|_| config.traces.enabled) {
-            let of_spans = inner.resource.clone();
             let capacity = usize::try_from(config.traces.queue).unwrap_or(usize::MAX);
-            let exporter = Exporter::start(Signal::Traces, target, capacity, move |spans| {
-                message(spans, &of_spans)
-            })?;
+            let exporter = otlp::traces::start(target, capacity, &inner.resource)?;
             inner.traces = Some(Arc::new(Traces::new(settings, hidden, exporter)));
         }
         Ok(Self(Arc::new(inner)))
@@ -116,8 +107,8 @@ impl Telemetry {
         self.0.hidden.clone()
     }
 
-    fn resource(&self) -> impl Iterator<Item = KeyValue> + '_ {
-        self.0.resource.iter().cloned()
+    fn resource(&self) -> &Resource {
+        &self.0.resource
     }
 
     /// Whether there are spans at all.
@@ -147,7 +138,7 @@ impl Telemetry {
     ) -> Option<Arc<EventKind>> {
         let traces = self.0.traces.as_ref()?;
         Some(Arc::new(EventKind::new(
-            traces, account, kind, template, family,
+            traces, account, kind, &template, family,
         )))
     }
 
@@ -210,22 +201,13 @@ impl Source for Inner {
         let invalid = self.contexts_invalid.load(Ordering::Relaxed);
         to.count(Metric::TraceContextInvalidTotal, &[], invalid);
         process::collect(to);
-        for fact in &self.resource {
-            to.resource(fact.key.as_str(), &fact.value.as_str());
+        for (key, fact) in &self.resource {
+            to.resource(key, &fact.to_string());
         }
         if let Some(traces) = &self.traces {
             traces.collect(to);
         }
     }
-}
-
-fn message(spans: Vec<SpanData>, resource: &[KeyValue]) -> Vec<u8> {
-    let resource = ResourceAttributesWithSchema {
-        attributes: Attributes::from(resource.iter().cloned()),
-        schema_url: None,
-    };
-    let resource_spans = group_spans_by_resource_and_scope(spans, &resource);
-    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
 #[cfg(test)]

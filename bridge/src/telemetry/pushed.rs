@@ -1,11 +1,9 @@
 //! What goes to the collector beside spans, where that is configured: metrics and log lines.
 
 use super::logs::Guard;
-use super::otlp::{Signal, Target, logs, metrics};
+use super::otlp::{self, Signal, Target, logs, metrics};
 use super::{Registry, Telemetry, TelemetryError};
 use crate::config::types;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::transform::common::tonic::Attributes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +28,7 @@ impl Pushed {
         if let (Some(lines), Some(hidden)) = (lines, telemetry.hidden()) {
             lines.hide(hidden);
         }
-        let resource: Vec<KeyValue> = Attributes::from(telemetry.resource()).0;
+        let resource = otlp::resource(telemetry.resource());
         let mut pushed = Self::default();
         let target = |signal, is_wanted: bool| match is_wanted {
             true => Target::of(signal, &config.otlp),

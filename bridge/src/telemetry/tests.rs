@@ -1,9 +1,11 @@
 //! What leaves for a collector, seen by one.
 
 mod commands;
+mod cost;
 mod load;
 
 use super::*;
+use crate::bus::Shard;
 use im_bridge_plugin_api::abi::{Delivery, Noise, Origin, Outcome, Status};
 use im_bridge_test_harness::otlp::{Collector, Span};
 
@@ -77,9 +79,9 @@ impl World {
         CommandFacts {
             account: &self.account,
             command: "message.send",
-            template: "im.v1.cmd.{provider}.{account}.message.send".to_owned(),
+            template: &|| "im.v1.cmd.{provider}.{account}.message.send".to_owned(),
             is_request: false,
-            group: Some("s1".to_owned()),
+            group: Some(Shard::of(&account("shop"), 64)),
             message_id: "one",
             stored: None,
             is_redriven: false,
@@ -147,7 +149,7 @@ fn without_an_endpoint_there_are_neither_spans_nor_ids() {
             .is_none()
     );
     let span = telemetry.command(&carried(), || unreachable!("nobody asks for facts"));
-    let result = span.publish("x".to_owned(), "y".to_owned());
+    let result = span.publish(|| unreachable!("nobody asks for names"));
     let mut headers = Vec::new();
     result.write(&mut headers);
     let written: Vec<_> = headers

@@ -60,9 +60,36 @@ pub type Reading = Result<Page, ApiError>;
 pub struct Conversation {
     pub channel_id: String,
     pub channel_type: u8,
-    pub unread: u64,
+    unread: i64,
     pub timestamp: i64,
     pub last_msg_seq: u64,
+    /// Its newest messages, the newest first.
+    recents: Option<Vec<Box<RawValue>>>,
+}
+
+impl Conversation {
+    /// A row that the list lacks, as the newest message of the channel tells it.
+    pub fn of_newest(channel: ChannelId, newest: &Record) -> Self {
+        Self {
+            channel_id: channel.id,
+            channel_type: channel.kind,
+            timestamp: newest.time_ms,
+            last_msg_seq: newest.message_seq,
+            ..Self::default()
+        }
+    }
+
+    /// The server takes two numbers from each other that are not read at the same time.
+    pub fn unread(&self) -> u64 {
+        u64::try_from(self.unread).unwrap_or_default()
+    }
+
+    /// The id of its newest message; 0 where it is not told.
+    pub fn last_id(&self) -> i64 {
+        let newest = self.recents.as_ref().and_then(|recents| recents.first());
+        let newest = newest.and_then(|newest| Record::read(newest.get()).ok());
+        newest.map_or(0, |newest| newest.message_id)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -92,10 +119,9 @@ impl<'a> Native<'a> {
         let route: Route = serde_json::from_str(raw.get())
             .map_err(|_| ApiError::Unexpected("the route is no object".into()))?;
         let found = if is_tcp {
-            Some(format!("tcp://{}", route.tcp_addr)).filter(|_| !route.tcp_addr.is_empty())
+            with_scheme("tcp", route.tcp_addr)
         } else {
-            let all = [route.wss_addr, route.ws_addr];
-            all.into_iter().find(|address| !address.is_empty())
+            with_scheme("wss", route.wss_addr).or(with_scheme("ws", route.ws_addr))
         };
         found.ok_or_else(|| ApiError::Unexpected("the route has no address of this kind".into()))
     }
@@ -129,7 +155,7 @@ impl<'a> Native<'a> {
         let body = json!({
             "header": { "red_dot": u8::from(message.red_dot) },
             "client_msg_no": message.client_msg_no, "from_uid": from,
-            "channel_id": message.channel.id, "channel_type": message.channel.kind,
+            "channel_id": message.channel.written_by(from), "channel_type": message.channel.kind,
             "expire": message.expire_s, "payload": STANDARD.encode(message.payload),
         });
         let raw = self
@@ -263,6 +289,16 @@ impl<'a> Native<'a> {
         sent();
         let response = successful(request.send().await?)?;
         Ok(response.json()?)
+    }
+}
+
+/// What an operator configured as a server's address, which may or may not begin with a scheme.
+pub fn with_scheme(scheme: &str, address: String) -> Option<String> {
+    let address = address.trim();
+    match address {
+        "" => None,
+        _ if address.contains("://") => Some(address.to_owned()),
+        _ => Some(format!("{scheme}://{address}")),
     }
 }
 

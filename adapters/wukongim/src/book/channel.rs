@@ -34,6 +34,8 @@ pub struct Channel {
     pub is_fetching: bool,
     /// How often fetching did not bring what is missing.
     pub fruitless: u32,
+    /// The largest message id seen; 0: none yet. Ids grow for as long as there is a server, whatever it forgets.
+    pub newest_id: i64,
     pub used: u64,
 }
 
@@ -58,6 +60,19 @@ impl Channel {
         } else {
             Place::Safe
         }
+    }
+
+    /// The channel counts anew: this number is behind what is safe, and its message newer than all that were seen. So it is
+    /// after the server lost its data.
+    pub fn counts_anew(&self, seq: u64, message_id: i64) -> bool {
+        self.place(seq) == Place::Safe && message_id > self.newest_id
+    }
+
+    /// Its numbers mean nothing any more, but those on their way.
+    pub fn forget(&mut self) {
+        (self.next, self.cursor, self.fruitless) = (0, 0, 0);
+        self.ahead.clear();
+        self.missing.clear();
     }
 
     /// The first number seen will follow this one. Those shortly before may still come.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use im_bridge_sdk::model::Delivery;
+use im_bridge_sdk::model::{Delivery, GapReason};
 
 use super::*;
 use crate::native::packet::{Flags, RecvAck};
@@ -254,6 +254,47 @@ fn the_least_used_channel_is_forgotten_first() {
     assert_eq!(book.cursor(&ChannelId::new(2, "0")), None);
     assert_eq!(book.cursor(&ChannelId::new(2, "1")), Some(1));
     assert_eq!(book.cursors().count(), CHANNELS_MAX);
+}
+
+#[test]
+fn a_channel_that_counts_anew_loses_nothing() {
+    let newer = |seq| Message {
+        message_id: 9_000 + i64::try_from(seq).unwrap(),
+        ..message(seq)
+    };
+    let mut book = started(10);
+    offer(&mut book, 11, 0);
+    assert_eq!(out(&mut book), ["11"]);
+    book.settled(&id(), 11, true);
+    // Pushed again it is the same message, and safe.
+    assert_eq!(offer(&mut book, 11, 0), Offered::Safe);
+    // A server that lost its data begins at 1.
+    for seq in [1, 2] {
+        assert_eq!(book.offer(newer(seq), at(0), REORDER), Offered::Taken);
+    }
+    assert_eq!(out(&mut book), ["1", "2"]);
+    assert_eq!(book.offer(newer(1), at(0), REORDER), Offered::OnTheWay);
+    book.settled(&id(), 1, true);
+    assert_eq!(book.offer(newer(1), at(0), REORDER), Offered::Safe);
+    book.settled(&id(), 2, true);
+    assert_eq!(book.cursor(&id()), Some(2));
+    assert_eq!(book.take_moved(), BTreeSet::from([id()]));
+}
+
+#[test]
+fn where_a_channel_that_counts_anew_stands_is_asked() {
+    let mut book = started(10);
+    assert!(!book.restarted(&id(), 10, 5_000), "nothing new");
+    assert!(!book.restarted(&id(), 12, 5_000), "something new");
+    offer(&mut book, 11, 0);
+    assert!(
+        !book.restarted(&id(), 9, 1_009),
+        "told before it was pushed"
+    );
+    assert!(book.restarted(&id(), 3, 5_000));
+    assert_eq!(book.cursor(&id()), None);
+    book.start(&id(), 1);
+    assert_eq!(book.cursor(&id()), Some(1));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use im_bridge_sdk::model::{self, ChannelKind};
 pub const PERSON: u8 = 1;
 pub const GROUP: u8 = 2;
 const LIVE: u8 = 9;
+/// Of a user and an agent. Whoever writes names the other party alone, and the server stores it as `writer@other`.
+const AGENT: u8 = 11;
 
 /// Who speaks when nobody does: the server shows it as an empty uid.
 pub const SYSTEM: &str = "____system";
@@ -40,10 +42,15 @@ impl ChannelId {
     ///
     /// The long connection names that party, history names the one that did not write.
     pub fn of_message(me: &str, kind: u8, channel_id: &str, from_uid: &str) -> Self {
+        if kind == AGENT && !channel_id.contains('@') {
+            return Self::new(kind, format!("{from_uid}@{channel_id}"));
+        }
         if kind != PERSON {
             return Self::new(kind, channel_id);
         }
-        let peer = if channel_id == me {
+        // To oneself, history has the form in which the server stores it.
+        let is_self = channel_id.split_once('@') == Some((me, me));
+        let peer = if channel_id == me || is_self {
             from_uid
         } else {
             channel_id
@@ -55,8 +62,24 @@ impl ChannelId {
         })
     }
 
-    /// Of a message between two others, as the server stores it.
+    /// As everything but writing knows it: an agent may be named alone.
+    pub fn stored(self, me: &str) -> Self {
+        if self.kind == AGENT && !self.id.contains('@') {
+            return Self::new(AGENT, format!("{me}@{}", self.id));
+        }
+        self
+    }
+
+    /// How `me` names it when writing.
+    pub fn written_by(&self, me: &str) -> &str {
+        let other = self.id.strip_prefix(me);
+        let other = other.and_then(|rest| rest.strip_prefix('@'));
+        other.filter(|_| self.kind == AGENT).unwrap_or(&self.id)
+    }
+
+    /// Of a message between two others, as the server stores it. An empty sender is the system.
     pub fn of_pair(from: &str, to: &str) -> Self {
+        let from = if from.is_empty() { SYSTEM } else { from };
         Self::person(stored_pair(from, to))
     }
 
@@ -107,4 +130,31 @@ pub fn stored_pair(from: &str, to: &str) -> String {
 /// A uid that the server takes.
 pub fn is_uid(uid: &str) -> bool {
     !uid.trim().is_empty() && !uid.contains(['@', '#', '&'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_channel_is_one_for_each_user() {
+        let of =
+            |channel_id, from| ChannelId::of_message("bot", AGENT, channel_id, from).to_string();
+        assert_eq!(of("bot", "alice"), "11-alice@bot");
+        assert_eq!(of("bot", "erin"), "11-erin@bot");
+        // As history and conversations name it.
+        assert_eq!(of("alice@bot", "alice"), "11-alice@bot");
+        let own = ChannelId::new(AGENT, "helper").stored("bot");
+        assert_eq!(
+            (own.id.as_str(), own.written_by("bot")),
+            ("bot@helper", "helper")
+        );
+        let others = ChannelId::new(AGENT, "alice@bot").stored("bot");
+        assert_eq!(others.written_by("bot"), "alice@bot");
+        let group = ChannelId::new(GROUP, "team").stored("bot");
+        assert_eq!(
+            (group.id.as_str(), group.written_by("bot")),
+            ("team", "team")
+        );
+    }
 }

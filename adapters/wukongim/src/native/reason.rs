@@ -12,17 +12,20 @@ pub enum Refusal {
     Code(ErrorCode),
     /// The server could not unseal it: a new connection has new keys.
     Keys,
+    /// Storing or forwarding took too long or failed half-way: it may be stored nevertheless.
+    Doubtful,
 }
 
 /// The reason of a SENDACK that is not [`SUCCESS`].
 pub fn refusal(reason: u8) -> Refusal {
     Refusal::Code(match reason {
         8 | 9 => return Refusal::Keys,
+        0 | 10 | 15 => return Refusal::Doubtful,
         2 | 14 | 21 => ErrorCode::BadCredentials,
         3 => ErrorCode::NotMember,
         4 | 13 => ErrorCode::Blocked,
         5 => ErrorCode::ChannelNotFound,
-        6 | 7 | 10 | 15 | 17 | 18 | 26 => ErrorCode::ProviderUnavailable,
+        6 | 7 | 17 | 18 | 26 => ErrorCode::ProviderUnavailable,
         11 => ErrorCode::PermissionDenied,
         12 => ErrorCode::Kicked,
         16 => ErrorCode::BadParam,
@@ -45,6 +48,7 @@ pub fn is_identity(reason: u8) -> bool {
 /// For people.
 pub fn name(reason: u8) -> &'static str {
     match reason {
+        0 => "no reason given",
         1 => "success",
         2 => "authentication failed",
         3 => "not a subscriber of the channel",

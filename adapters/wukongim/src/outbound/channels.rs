@@ -241,8 +241,9 @@ pub async fn list(wukongim: &WukongIm, cx: &Context, command: &Command) -> Done 
     let next_cursor = (rows.len() > end).then(|| end.to_string());
     let page = rows.into_iter().skip(begin).take(limit);
     let channels = page.map(|row| {
+        let unread = row.unread();
         let mut channel = ChannelId::new(row.channel_type, row.channel_id).model();
-        channel.unread = Some(row.unread);
+        channel.unread = Some(unread);
         channel.last_message_at =
             (row.timestamp > 0).then(|| Time::from_ms(time_ms(row.timestamp)));
         channel
@@ -274,8 +275,9 @@ pub async fn unread(wukongim: &WukongIm, cx: &Context, command: &Command) -> Don
             let by_channel = rows
                 .into_iter()
                 .map(|row| {
+                    let unread = row.unread();
                     let id = ChannelId::new(row.channel_type, row.channel_id);
-                    (id.to_string(), row.unread)
+                    (id.to_string(), unread)
                 })
                 .collect();
             let counts = Unread { by_channel };

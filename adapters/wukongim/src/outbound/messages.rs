@@ -29,7 +29,14 @@ pub async fn get(wukongim: &WukongIm, cx: &Context, command: &Command) -> Done {
                 .await;
             found.map(|found| found.into_iter().find(|record| record.message_id == id))
         }
-        None => native.message(id).await,
+        None => match native.message(id).await {
+            // Only older servers find a message by its id alone.
+            Err(ApiError::Status { status: 400, .. }) => {
+                let text = "this server finds a message only inside its channel; name the channel";
+                return Err(Outcome::error(ErrorCode::BadParam, text).path("/params/channel_id"));
+            }
+            found => found,
+        },
     };
     let record = found
         .map_err(|error| error.outcome())?

@@ -167,7 +167,7 @@ impl Sending<'_> {
             let message = Send {
                 flags: Flags::default().with(Flags::RED_DOT, self.options.notify),
                 client_msg_no: client_ref.to_owned(),
-                channel_id: self.channel.id.clone(),
+                channel_id: self.channel.written_by(&self.me).to_owned(),
                 channel_type: self.channel.kind,
                 expire_s: self.expire_s(),
                 payload: payload.to_vec(),
@@ -302,11 +302,15 @@ fn refused(code: u8) -> Outcome {
             ErrorCode::ProviderUnavailable,
             "the server cannot unseal messages, with new keys neither",
         ),
+        Refusal::Doubtful => (ErrorCode::LostAck, reason::name(code)),
     };
     let outcome = Outcome::error(error, format_args!("the server refused: {text}"));
-    outcome
-        .native(Some(&code.to_string()), Some(text), None)
-        .certain(true)
+    let outcome = outcome.native(Some(&code.to_string()), Some(text), None);
+    if error == ErrorCode::LostAck {
+        outcome
+    } else {
+        outcome.certain(true)
+    }
 }
 
 /// Asks for the client numbers of all parts.

@@ -4,7 +4,9 @@
 //! wait behind a hole for too long it is told as a gap instead. The cursor of a channel whose history fails stays, so
 //! nothing is lost by it.
 //!
-//! Not here: which message is new (`book.rs`).
+//! What is asked of the API is `pull/ask.rs`. Not here: which message is new (`book.rs`).
+
+mod ask;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, pending};
@@ -18,11 +20,13 @@ use im_bridge_sdk::Context;
 use im_bridge_sdk::model::{Delivery, GapReason};
 
 use crate::WukongIm;
-use crate::api::{ApiError, Call, Conversation, Page, Seqs};
-use crate::book::{Hole, Message};
+use crate::api::{ApiError, Conversation, Page};
+use crate::book::Hole;
 use crate::link::{SyncOrder, Synced};
 use crate::native::channel::ChannelId;
-use crate::native::record::Record;
+use ask::{Brought, Done, Job, Task, ask, is_since};
+
+pub use ask::{message, read};
 
 /// Questions at a time: enough to hide the distance, few enough for the server.
 const RUNNING_MAX: usize = 4;
@@ -34,48 +38,8 @@ const PAGE: u32 = 100;
 /// again what was not acknowledged.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
-/// Longest wait before an API that failed is asked again.
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
 /// Known channels without a conversation whose history is looked at when catching up.
 const QUIET_MAX: usize = 1_000;
-
-/// The clocks of server and bridge may differ by so much. Only channels nobody knew are read by time, so it costs nothing.
-const CLOCK_SLACK_MS: i64 = 300_000;
-
-#[derive(Debug, Clone)]
-enum Job {
-    /// Which channels have something new.
-    Conversations,
-    /// The history of a channel, upward.
-    Channel { id: Arc<ChannelId>, from: u64 },
-    /// Where the history of a channel nobody knew begins that is later than a time. `last` is its newest number.
-    New {
-        id: Arc<ChannelId>,
-        since_ms: i64,
-        last: u64,
-    },
-}
-
-struct Task {
-    job: Job,
-    attempt: u32,
-    page: u32,
-    began: Duration,
-    is_catch_up: bool,
-}
-
-enum Brought {
-    Conversations(Vec<Conversation>),
-    Page(Page),
-    /// The first number that is late enough.
-    First(u64),
-}
-
-struct Done {
-    task: Task,
-    result: Result<Brought, ApiError>,
-}
 
 type Running<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Done> + 'a>>>;
 
@@ -131,8 +95,9 @@ impl<'a> Pulls<'a> {
         }
         if self.wukongim.config.has_native() {
             // At the very first start every channel begins where it is.
-            self.wukongim.book().set_asking(self.since_ms.is_some());
-            self.push(Job::Conversations, true);
+            let is_first = self.since_ms.is_none();
+            self.wukongim.book().set_asking(!is_first);
+            self.push(Job::Conversations { is_first }, true);
             return;
         }
         let channels = &self.wukongim.config.channels;
@@ -253,7 +218,7 @@ impl<'a> Pulls<'a> {
 
     fn brought(&mut self, task: Task, brought: Brought) {
         match (&task.job, brought) {
-            (Job::Conversations, Brought::Conversations(rows)) => {
+            (Job::Conversations { .. }, Brought::Conversations(rows)) => {
                 self.conversations(&rows);
                 self.end(&task);
             }
@@ -355,7 +320,14 @@ impl<'a> Pulls<'a> {
                 (book.id(id), cursor)
             };
             seen.insert(Arc::clone(&id));
-            match (cursor, self.since_ms) {
+            let is_anew = self
+                .wukongim
+                .book()
+                .restarted(&id, row.last_msg_seq, row.last_id());
+            if is_anew {
+                tracing::warn!(channel = %id, "a channel counts anew; the server seems to have lost its data");
+            }
+            match (cursor.filter(|_| !is_anew), self.since_ms) {
                 (Some(cursor), _) if row.last_msg_seq > cursor => {
                     self.begin(&id, cursor + 1, true);
                 }
@@ -397,7 +369,7 @@ impl<'a> Pulls<'a> {
                 return;
             }
             // Newest servers have no such list: every known channel is looked at.
-            (Job::Conversations, ApiError::Status { status: 404, .. }) => {
+            (Job::Conversations { .. }, ApiError::Status { status: 404, .. }) => {
                 self.wukongim.book().set_asking(false);
                 self.quiet(&std::collections::HashSet::new());
                 self.end(&task);
@@ -426,7 +398,7 @@ impl<'a> Pulls<'a> {
             self.wukongim.book().give_up(id, GapReason::NoHistory);
             return;
         }
-        if matches!(task.job, Job::Conversations) && has_waited && !self.has_given_up {
+        if matches!(task.job, Job::Conversations { .. }) && has_waited && !self.has_given_up {
             tracing::warn!(%error, "where new channels begin is not known; they begin here");
             self.has_given_up = true;
             self.wukongim.book().set_asking(false);
@@ -439,102 +411,5 @@ impl<'a> Pulls<'a> {
     pub fn take_given_up(&mut self) -> Option<i64> {
         let is_new = self.has_given_up && !std::mem::replace(&mut self.is_gap_told, true);
         self.since_ms.filter(|_| is_new)
-    }
-}
-
-fn is_since(row: &Conversation, since_ms: i64) -> bool {
-    crate::native::record::time_ms(row.timestamp) + CLOCK_SLACK_MS >= since_ms
-}
-
-async fn ask(wukongim: &WukongIm, cx: &Context, me: &str, task: Task) -> Done {
-    if task.attempt > 0 {
-        let wait = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(task.attempt));
-        cx.sleep(wait.min(RETRY_MAX)).await;
-    }
-    let result = match &task.job {
-        Job::Conversations => match wukongim.native(cx) {
-            Some(native) => native
-                .conversations(Call::CONVERSATIONS, me)
-                .await
-                .map(Brought::Conversations),
-            None => Err(ApiError::NotConfigured),
-        },
-        Job::Channel { id, from } => read(wukongim, cx, me, id, Seqs::From(*from), task.page)
-            .await
-            .map(Brought::Page),
-        Job::New { id, since_ms, last } => first_since(wukongim, cx, me, id, *since_ms, *last)
-            .await
-            .map(Brought::First),
-    };
-    Done { task, result }
-}
-
-/// A page of a channel, from whoever has it.
-pub async fn read(
-    wukongim: &WukongIm,
-    cx: &Context,
-    me: &str,
-    id: &ChannelId,
-    seqs: Seqs,
-    limit: u32,
-) -> Result<Page, ApiError> {
-    if let Some(native) = wukongim.native(cx) {
-        return native.history(me, id, seqs, limit).await;
-    }
-    let openchat = wukongim.openchat(cx).ok_or(ApiError::NotConfigured)?;
-    let last = match seqs {
-        Seqs::From(seq) => seq.saturating_sub(1),
-        // Its page has no word for "before": the caller cuts.
-        Seqs::Newest | Seqs::Before(_) => 0,
-    };
-    let records = openchat.history(id, last, limit).await?;
-    Ok(Page {
-        has_more: seqs != Seqs::Newest && !records.is_empty(),
-        unreadable: 0,
-        records,
-    })
-}
-
-/// The first number of a channel that is not older than a time, by halving: a channel may have a long history.
-async fn first_since(
-    wukongim: &WukongIm,
-    cx: &Context,
-    me: &str,
-    id: &ChannelId,
-    since_ms: i64,
-    last: u64,
-) -> Result<u64, ApiError> {
-    // Most channels nobody knew are new: then the first look is the last.
-    let (mut low, mut high, mut look) = (1, last.saturating_add(1), 1);
-    while low < high {
-        let page = read(wukongim, cx, me, id, Seqs::From(look), 1).await?;
-        match page.records.first() {
-            Some(record) if record.time_ms + CLOCK_SLACK_MS < since_ms => {
-                low = record.message_seq.max(look).saturating_add(1);
-            }
-            // Nothing stands between the number looked at and this one.
-            _ => high = look,
-        }
-        look = low + (high.saturating_sub(low)) / 2;
-    }
-    Ok(low)
-}
-
-/// A record of history as the account sees it.
-pub fn message(id: &Arc<ChannelId>, record: Record, delivery: Delivery) -> Message {
-    Message {
-        channel: Arc::clone(id),
-        seq: record.message_seq,
-        message_id: record.message_id,
-        from_uid: record.from_uid,
-        client_msg_no: record.client_msg_no,
-        time_ms: record.time_ms,
-        flags: record.flags,
-        setting: record.setting,
-        topic: record.topic,
-        expire_s: record.expire_s,
-        payload: record.payload,
-        delivery,
-        ack: None,
     }
 }

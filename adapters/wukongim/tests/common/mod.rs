@@ -55,6 +55,17 @@ pub fn run(host: &MockHost, command: Command) -> CompletionRecord {
     host.wait_completion(id, SOON)
 }
 
+/// Why it failed; empty when it did not.
+pub fn code(done: &CompletionRecord) -> String {
+    done.code.clone().unwrap_or_default()
+}
+
+pub fn with_api(server: &Server, api: &http::Api) -> Value {
+    let mut config = server.config();
+    config["native"] = json!({ "api_url": api.url });
+    config
+}
+
 pub fn say(channel: &str, text: &str) -> Command {
     let message = json!({ "segments": [{ "type": "text", "data": { "text": text } }] });
     Command::new("message.send")

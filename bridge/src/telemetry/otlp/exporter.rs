@@ -4,6 +4,7 @@ use super::figures::{Figures, Reason};
 use super::target::Target;
 use super::{Answer, Signal, Transport};
 use crate::telemetry::{Exposition, Source};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -192,9 +193,11 @@ impl<T> Shared<T> {
         let mut trouble = Trouble::new(self.signal, target);
         while let Some(batch) = self.next() {
             let count = batch.len() as u64;
-            let message = write(batch);
             let sent = match &transport {
-                Ok(transport) => self.send(transport, &message, target.timeout),
+                Ok(transport) => {
+                    let body = transport.body(write(batch));
+                    self.send(transport, &body, target.timeout)
+                }
                 Err(why) => Err((Reason::Unreachable, why.clone())),
             };
             trouble.tell(sent.as_ref().err().map(|(_, why)| why.as_str()));
@@ -246,7 +249,7 @@ impl<T> Shared<T> {
     fn send(
         &self,
         transport: &Transport,
-        message: &[u8],
+        body: &Bytes,
         timeout: Duration,
     ) -> Result<u64, (Reason, String)> {
         let begun = Instant::now();
@@ -259,7 +262,7 @@ impl<T> Shared<T> {
             let within = timeout
                 .min(left)
                 .min(GIVE_UP_AFTER.saturating_sub(begun.elapsed()));
-            let (reason, why, after) = match transport.send(message, within.max(ATTEMPT_MIN)) {
+            let (reason, why, after) = match transport.send(body, within.max(ATTEMPT_MIN)) {
                 Answer::Taken { refused } => return Ok(refused),
                 Answer::Refused(why) => return Err((Reason::Refused, why)),
                 Answer::Later { reason, why, after } => (reason, why, after),

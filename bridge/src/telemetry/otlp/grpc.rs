@@ -1,31 +1,30 @@
 //! One attempt over gRPC, in builds that have it.
+//!
+//! What was written goes out as it is: the services of all signals take one message and answer one, so bytes are enough.
 
 use super::figures::Reason;
 use super::target::Target;
-use super::{Answer, Signal};
+use super::{Answer, Signal, refused_of};
 use crate::config::types::Compression;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use prost::Message;
+use bytes::{Buf as _, BufMut as _, Bytes};
+use hyper::http::uri::PathAndQuery;
 use std::error::Error as _;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use tonic::codec::CompressionEncoding;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
-/// One of each signal, since each has its own types.
-enum Service {
-    Traces(TraceServiceClient<Channel>),
-    Metrics(MetricsServiceClient<Channel>),
-    Logs(LogsServiceClient<Channel>),
-}
+/// Of the services, in their names.
+const VERSION: &str = "v1";
 
 pub(super) struct Client {
     runtime: Runtime,
-    service: Service,
+    service: Grpc<Channel>,
+    /// The method that takes this signal.
+    method: PathAndQuery,
     headers: MetadataMap,
 }
 
@@ -51,7 +50,11 @@ impl Client {
             let _inside = runtime.enter();
             endpoint.connect_lazy()
         };
-        let service = Service::new(signal, channel, target.compression);
+        let service = Grpc::new(channel);
+        let service = match target.compression {
+            Compression::Gzip => service.send_compressed(CompressionEncoding::Gzip),
+            Compression::None => service,
+        };
         let mut headers = MetadataMap::new();
         for (name, secret) in &target.headers {
             let key = AsciiMetadataKey::from_bytes(name.as_bytes());
@@ -63,17 +66,27 @@ impl Client {
         Ok(Self {
             runtime,
             service,
+            method: PathAndQuery::try_from(method(signal)).map_err(|error| text(&error))?,
             headers,
         })
     }
 
-    pub(super) fn send(&self, message: &[u8], within: Duration) -> Answer {
+    pub(super) fn send(&self, message: &Bytes, within: Duration) -> Answer {
         let answered = self.runtime.block_on(async {
-            tokio::time::timeout(within, self.service.send(message, &self.headers)).await
+            let mut request = Request::new(message.clone());
+            *request.metadata_mut() = self.headers.clone();
+            let mut service = self.service.clone();
+            let asked = async {
+                // The library wants to be asked before each message.
+                let ready = service.ready().await;
+                ready.map_err(|error| Status::from_error(error.into()))?;
+                service.unary(request, self.method.clone(), Plain).await
+            };
+            tokio::time::timeout(within, asked).await
         });
         match answered {
-            Ok(Ok(refused)) => Answer::Taken {
-                refused: u64::try_from(refused).unwrap_or(0),
+            Ok(Ok(answer)) => Answer::Taken {
+                refused: refused_of(&answer.into_inner()),
             },
             Ok(Err(status)) => failed(&status),
             Err(_) => Answer::Later {
@@ -85,54 +98,49 @@ impl Client {
     }
 }
 
-/// The client writes the message itself, so it is read once more: cheap against a second way to write one.
-fn request<M: Message + Default>(
-    message: &[u8],
-    headers: &MetadataMap,
-) -> Result<Request<M>, Status> {
-    let message = M::decode(message).map_err(|error| Status::internal(error.to_string()))?;
-    let mut request = Request::new(message);
-    *request.metadata_mut() = headers.clone();
-    Ok(request)
+fn method(signal: Signal) -> String {
+    let (package, service) = match signal {
+        Signal::Traces => ("trace", "TraceService"),
+        Signal::Metrics => ("metrics", "MetricsService"),
+        Signal::Logs => ("logs", "LogsService"),
+    };
+    format!("/opentelemetry.proto.collector.{package}.{VERSION}.{service}/Export")
 }
 
-impl Service {
-    fn new(signal: Signal, channel: Channel, compression: Compression) -> Self {
-        macro_rules! zipped {
-            ($client:ty) => {{
-                let client = <$client>::new(channel);
-                match compression {
-                    Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
-                    Compression::None => client,
-                }
-            }};
-        }
-        match signal {
-            Signal::Traces => Self::Traces(zipped!(TraceServiceClient<Channel>)),
-            Signal::Metrics => Self::Metrics(zipped!(MetricsServiceClient<Channel>)),
-            Signal::Logs => Self::Logs(zipped!(LogsServiceClient<Channel>)),
-        }
+/// Messages that are written already, and answers that somebody else reads.
+struct Plain;
+
+impl Codec for Plain {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
     }
 
-    /// How many it refused.
-    async fn send(&self, message: &[u8], headers: &MetadataMap) -> Result<i64, Status> {
-        Ok(match self {
-            Self::Traces(client) => {
-                let answer = client.clone().export(request(message, headers)?).await?;
-                let partial = answer.into_inner().partial_success;
-                partial.map_or(0, |it| it.rejected_spans)
-            }
-            Self::Metrics(client) => {
-                let answer = client.clone().export(request(message, headers)?).await?;
-                let partial = answer.into_inner().partial_success;
-                partial.map_or(0, |it| it.rejected_data_points)
-            }
-            Self::Logs(client) => {
-                let answer = client.clone().export(request(message, headers)?).await?;
-                let partial = answer.into_inner().partial_success;
-                partial.map_or(0, |it| it.rejected_log_records)
-            }
-        })
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Plain {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Plain {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }
 

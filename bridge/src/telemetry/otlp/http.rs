@@ -1,12 +1,11 @@
 //! One attempt over HTTP, with protobuf.
 
-use super::Answer;
 use super::figures::Reason;
 use super::target::Target;
+use super::{Answer, refused_of};
 use crate::config::types::Compression;
+use bytes::Bytes;
 use flate2::write::GzEncoder;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::Message as _;
 use reqwest::Url;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
@@ -63,17 +62,21 @@ impl Client {
         })
     }
 
-    pub(super) fn send(&self, message: &[u8], within: Duration) -> Answer {
-        let body = match self.compression {
-            Compression::Gzip => zipped(message),
-            Compression::None => message.to_vec(),
-        };
+    /// What is sent of a message, in every attempt.
+    pub(super) fn body(&self, message: Vec<u8>) -> Bytes {
+        match self.compression {
+            Compression::Gzip => zipped(&message).into(),
+            Compression::None => message.into(),
+        }
+    }
+
+    pub(super) fn send(&self, body: &Bytes, within: Duration) -> Answer {
         let sent = self
             .client
             .post(self.url.clone())
             .headers(self.headers.clone())
             .timeout(within)
-            .body(body)
+            .body(body.clone())
             .send();
         match sent {
             Ok(response) => answer(response),
@@ -109,13 +112,6 @@ fn answer(response: reqwest::blocking::Response) -> Answer {
         why,
         after: seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX)),
     }
-}
-
-/// How many items a success left out. The answers of all signals have the same form.
-pub(super) fn refused_of(body: &[u8]) -> u64 {
-    let answer = ExportTraceServiceResponse::decode(body).unwrap_or_default();
-    let refused = answer.partial_success.map_or(0, |it| it.rejected_spans);
-    u64::try_from(refused).unwrap_or(0)
 }
 
 fn zipped(message: &[u8]) -> Vec<u8> {

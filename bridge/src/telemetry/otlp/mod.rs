@@ -4,9 +4,10 @@
 //! handed over is what arrived, what was dropped and what waits. A collector that is away costs one log line a minute and
 //! nothing else: no event waits for it, and neither does the end of the process beyond its limit.
 //!
-//! Reading order: `target` (where), `http` (one attempt), `exporter` (the queue and its thread).
+//! Reading order: `target` (where), `http` (one attempt), `exporter` (the queue and its thread); then what a message of each
+//! signal is: `traces` with `wire`, `metrics`, `logs`.
 //!
-//! Not here: what is sent. An exporter is told how to write its items.
+//! Not here: what there is to say (`telemetry::traces`, `telemetry::metrics`, `telemetry::logs`).
 
 mod exporter;
 mod figures;
@@ -16,12 +17,18 @@ mod http;
 pub mod logs;
 pub mod metrics;
 mod target;
+pub mod traces;
+pub mod wire;
 
 pub use exporter::Exporter;
 pub use figures::{DROPPED, Figures, Reason};
 pub use target::{Target, TargetError, check_endpoint, header_list};
 
+use super::settings::{Fact, Resource};
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use prost::Message as _;
 use std::time::Duration;
 
 /// What a collector takes.
@@ -52,6 +59,17 @@ impl Signal {
     }
 }
 
+/// Who speaks, for metrics and lines.
+pub(super) fn resource(of: &Resource) -> Vec<KeyValue> {
+    let value = |fact: &Fact| match fact {
+        Fact::Text(text) => any_value::Value::StringValue(text.clone()),
+        Fact::Number(number) => any_value::Value::IntValue(*number),
+    };
+    of.iter()
+        .map(|(key, fact)| attribute(key, value(fact)))
+        .collect()
+}
+
 fn attribute(key: &str, value: any_value::Value) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
@@ -74,6 +92,14 @@ enum Answer {
         /// The collector's wish.
         after: Option<Duration>,
     },
+}
+
+/// How many items a success left out. The answers of all signals have the same form.
+fn refused_of(answer: &[u8]) -> u64 {
+    let answer = ExportLogsServiceResponse::decode(answer).unwrap_or_default();
+    let partial = answer.partial_success;
+    let refused = partial.map_or(0, |it| it.rejected_log_records);
+    u64::try_from(refused).unwrap_or(0)
 }
 
 /// How one attempt is made.
@@ -102,11 +128,20 @@ impl Transport {
         }
     }
 
-    fn send(&self, message: &[u8], within: Duration) -> Answer {
+    /// What is sent of a message; made once, however many attempts it takes.
+    fn body(&self, message: Vec<u8>) -> Bytes {
         match self {
-            Self::Http(client) => client.send(message, within),
+            Self::Http(client) => client.body(message),
             #[cfg(feature = "otlp-grpc")]
-            Self::Grpc(client) => client.send(message, within),
+            Self::Grpc(_) => message.into(),
+        }
+    }
+
+    fn send(&self, body: &Bytes, within: Duration) -> Answer {
+        match self {
+            Self::Http(client) => client.send(body, within),
+            #[cfg(feature = "otlp-grpc")]
+            Self::Grpc(client) => client.send(body, within),
         }
     }
 }

@@ -56,7 +56,7 @@ fn a_command_continues_its_senders_trace_with_its_state() {
         parent: span.context(),
         ..op("send", Noise::COMMAND, Status::OK)
     });
-    let result = span.publish("publish res".to_owned(), "res".to_owned());
+    let result = span.publish(|| ("publish res".to_owned(), "res".to_owned()));
     let mut headers = Vec::new();
     result.write(&mut headers);
     let names: Vec<_> = headers.iter().map(|(name, _)| &**name).collect();

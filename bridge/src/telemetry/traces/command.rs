@@ -1,28 +1,26 @@
 //! The spans of a command: one per attempt, and one for each message that tells its end.
 
 use super::open::Open;
-use super::span::{Draft, ago, made, number, shared, text};
-use super::{AccountLabels, Traces, messaging};
-use crate::bus::Headers;
+use super::span::{Begin, Kind, Span, made, now_ns, ns};
+use super::{AccountLabels, Traces, ids, messaging};
+use crate::bus::{Headers, Shard};
 use crate::config::types::ConsumerParent;
 use crate::telemetry::context::{self, BAGGAGE, Carried, TraceContext};
-use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanKind;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What arrived.
 pub struct CommandFacts<'a> {
     pub account: &'a Arc<AccountLabels>,
     /// A declared name, or `other`.
     pub command: &'a str,
-    /// Its subject, with names in place of what differs.
-    pub template: String,
+    /// Its subject, with names in place of what differs; asked for if it is recorded.
+    pub template: &'a dyn Fn() -> String,
     /// Somebody waits for the answer.
     pub is_request: bool,
     /// The shard that it came from.
-    pub group: Option<String>,
+    pub group: Option<Shard>,
     pub message_id: &'a str,
     /// Where it is stored.
     pub stored: Option<(Arc<str>, u64)>,
@@ -57,15 +55,12 @@ pub struct CommandSpan {
 }
 
 struct Recorded {
+    span: Span,
     labels: Arc<AccountLabels>,
     command: Box<str>,
-    kind: SpanKind,
-    parent: [u8; 8],
     link: TraceContext,
-    start: SystemTime,
-    attributes: Vec<KeyValue>,
     open: Arc<Open>,
-    end: Option<(&'static str, Option<(&'static str, String)>)>,
+    is_finished: bool,
 }
 
 impl CommandSpan {
@@ -94,7 +89,7 @@ impl CommandSpan {
         let own = if has_parent {
             let trace_id = carried.context.trace_id;
             let is_recorded = traces.sampler.records_below_remote(&carried.context);
-            made(trace_id, traces.new_span(), is_recorded)
+            made(trace_id, ids::new_span(), is_recorded)
         } else {
             traces.new_root()
         };
@@ -102,25 +97,30 @@ impl CommandSpan {
         let recorded = context::is_sampled(&own).then(|| {
             let open = Arc::new(Open::of_command(state.clone()));
             traces.open.add(own.span_id, &open);
+            let name = format!("process {}", facts.command);
+            let kind = match facts.is_request {
+                true => Kind::Server,
+                false => Kind::Consumer,
+            };
+            let start_ns = now_ns().saturating_sub(ns(facts.waited));
+            let mut begin = Begin::new(&name, kind, own, start_ns);
+            if has_parent {
+                begin.parent = carried.context.span_id;
+                begin.is_parent_remote = true;
+                begin.state = state.as_deref();
+            }
+            let mut span = Span::begin(&begin);
+            say(&mut span, facts);
             Box::new(Recorded {
+                span,
                 labels: Arc::clone(facts.account),
                 command: facts.command.into(),
-                kind: match facts.is_request {
-                    true => SpanKind::Server,
-                    false => SpanKind::Consumer,
-                },
-                parent: match has_parent {
-                    true => carried.context.span_id,
-                    false => [0; 8],
-                },
                 link: match is_linked {
                     true => carried.context,
                     false => TraceContext::NONE,
                 },
-                start: ago(facts.waited),
-                attributes: attributes(facts),
                 open,
-                end: None,
+                is_finished: false,
             })
         });
         Self {
@@ -137,47 +137,41 @@ impl CommandSpan {
         self.context
     }
 
-    /// A message that tells its end: `name` of the span, `template` of the subject.
-    pub fn publish(&self, name: String, template: String) -> PublishSpan {
+    /// A message that tells its end. `facts` are the span's name and the template of the subject.
+    pub fn publish(&self, facts: impl FnOnce() -> (String, String)) -> PublishSpan {
         let recorded = self.recorded.as_ref();
         let context = match &self.traces {
             None => self.context,
-            Some(traces) => made(self.context.trace_id, traces.new_span(), recorded.is_some()),
+            Some(_) => made(self.context.trace_id, ids::new_span(), recorded.is_some()),
         };
         PublishSpan {
             context,
             state: self.state.clone(),
             baggage: self.baggage.clone(),
-            draft: recorded.zip(self.traces.as_ref()).map(|(own, traces)| {
-                let mut draft = Draft::new(name, SpanKind::Producer, context)
-                    .times(SystemTime::now(), SystemTime::now());
-                draft.parent = self.context.span_id;
-                draft.state.clone_from(&self.state);
-                draft
-                    .attributes
-                    .extend(messaging("publish", "send", template.into()));
-                draft.attributes.extend(own.labels.attributes());
-                draft
-                    .attributes
-                    .push(KeyValue::new("im.command", text(&own.command)));
-                (Arc::clone(traces), Box::new(draft))
+            span: recorded.zip(self.traces.as_ref()).map(|(own, traces)| {
+                let (name, template) = facts();
+                let mut span = Span::begin(&Begin {
+                    parent: self.context.span_id,
+                    state: self.state.as_deref(),
+                    ..Begin::new(&name, Kind::Producer, context, now_ns())
+                });
+                span.put_all(messaging("publish", "send", &template));
+                span.put_all(own.labels.attributes());
+                span.put("im.command", &*own.command);
+                (Arc::clone(traces), Box::new(span))
             }),
         }
     }
 
     /// Its end.
     pub fn finish(mut self, end: &CommandEnd<'_>) {
-        let Some(recorded) = &mut self.recorded else {
-            return;
-        };
-        recorded.attributes.extend([
-            KeyValue::new("im.queued_ms", millis(end.queued)),
-            KeyValue::new("im.provider_ms", millis(end.at_provider)),
-        ]);
-        recorded.end = Some((
-            end.outcome,
-            end.error.map(|(class, code)| (class, code.to_owned())),
-        ));
+        if let Some(recorded) = &mut self.recorded {
+            recorded.is_finished = true;
+            let span = &mut recorded.span;
+            span.put("im.queued_ms", millis(end.queued));
+            span.put("im.provider_ms", millis(end.at_provider));
+            ends(span, end.outcome, end.error);
+        }
     }
 }
 
@@ -187,28 +181,32 @@ impl std::fmt::Debug for CommandSpan {
     }
 }
 
-fn millis(duration: Duration) -> opentelemetry::Value {
-    number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn attributes(facts: &CommandFacts<'_>) -> Vec<KeyValue> {
-    let mut attributes = Vec::with_capacity(16);
-    let template = facts.template.clone().into();
-    attributes.extend(messaging("process", "process", template));
-    attributes.extend(facts.account.attributes());
-    attributes.extend([
-        KeyValue::new("im.command", text(facts.command)),
-        KeyValue::new("messaging.message.id", text(facts.message_id)),
-        KeyValue::new("im.attempt", i64::from(facts.attempt)),
-    ]);
-    if let Some(group) = &facts.group {
-        attributes.push(KeyValue::new("messaging.consumer.group.name", text(group)));
+fn say(span: &mut Span, facts: &CommandFacts<'_>) {
+    span.put_all(messaging("process", "process", &(facts.template)()));
+    span.put_all(facts.account.attributes());
+    span.put("im.command", facts.command);
+    span.put("messaging.message.id", facts.message_id);
+    span.put("im.attempt", u64::from(facts.attempt));
+    if let Some(shard) = facts.group {
+        span.put("messaging.consumer.group.name", &*format!("s{shard}"));
     }
     if let Some((stream, sequence)) = &facts.stored {
-        attributes.push(KeyValue::new("messaging.nats.stream", shared(stream)));
-        attributes.push(KeyValue::new("messaging.nats.sequence", number(*sequence)));
+        span.put("messaging.nats.stream", &**stream);
+        span.put("messaging.nats.sequence", *sequence);
     }
-    attributes
+}
+
+/// `error` is class and code.
+fn ends(span: &mut Span, outcome: &str, error: Option<(&str, &str)>) {
+    span.put("im.outcome", outcome);
+    if let Some((class, code)) = error {
+        span.put("im.error.class", class);
+        span.fails(code.to_owned());
+    }
 }
 
 impl Drop for CommandSpan {
@@ -217,30 +215,17 @@ impl Drop for CommandSpan {
             return;
         };
         traces.open.remove(self.context.span_id);
-        let mut draft = Draft::new(
-            format!("process {}", recorded.command),
-            recorded.kind,
-            self.context,
-        )
-        .times(recorded.start, SystemTime::now());
-        draft.parent = recorded.parent;
-        draft.is_parent_remote = recorded.parent != [0; 8];
-        draft.links.push(recorded.link);
-        draft.state = self.state.take();
-        draft.attributes = recorded.attributes;
-        let notes = recorded.open.take();
-        (draft.events, draft.events_dropped) = (notes.events, notes.dropped);
-        let (outcome, error) = recorded
-            .end
-            .unwrap_or(("retry", Some(("internal", "dropped".to_owned()))));
-        draft.attributes.push(KeyValue::new("im.outcome", outcome));
-        if let Some((class, code)) = error {
-            draft
-                .attributes
-                .push(KeyValue::new("im.error.class", class));
-            draft.fails(code);
+        let Recorded {
+            mut span,
+            link,
+            open,
+            is_finished,
+            ..
+        } = *recorded;
+        if !is_finished {
+            ends(&mut span, "retry", Some(("internal", "dropped")));
         }
-        traces.end(draft);
+        traces.end(span.end_with(now_ns(), &open.take(), &link));
     }
 }
 
@@ -260,7 +245,7 @@ pub struct PublishSpan {
     context: TraceContext,
     state: Option<Box<str>>,
     baggage: Option<Box<str>>,
-    draft: Option<(Arc<Traces>, Box<Draft>)>,
+    span: Option<(Arc<Traces>, Box<Span>)>,
 }
 
 impl PublishSpan {
@@ -279,40 +264,34 @@ impl PublishSpan {
 
     /// Its end.
     pub fn finish(mut self, end: &PublishEnd<'_>) {
-        let Some((traces, mut draft)) = self.draft.take() else {
+        let Some((traces, mut span)) = self.span.take() else {
             return;
         };
-        draft.end = SystemTime::now().max(draft.start);
         match end {
             PublishEnd::Stored {
                 message_id,
                 body_bytes,
                 stored,
             } => {
-                draft.attributes.extend([
-                    KeyValue::new("messaging.message.id", text(message_id)),
-                    KeyValue::new("messaging.message.body.size", number(*body_bytes as u64)),
-                ]);
+                span.put("messaging.message.id", *message_id);
+                span.put("messaging.message.body.size", *body_bytes as u64);
                 if let Some((stream, sequence, is_duplicate)) = stored {
-                    draft.attributes.extend([
-                        KeyValue::new("messaging.nats.stream", shared(stream)),
-                        KeyValue::new("messaging.nats.sequence", number(*sequence)),
-                        KeyValue::new("im.duplicate", *is_duplicate),
-                    ]);
+                    span.put("messaging.nats.stream", &**stream);
+                    span.put("messaging.nats.sequence", *sequence);
+                    span.put("im.duplicate", *is_duplicate);
                 }
             }
-            PublishEnd::Failed(code) => draft.fails(*code),
+            PublishEnd::Failed(code) => span.fails(*code),
         }
-        traces.end(*draft);
+        traces.end(span.end(now_ns()));
     }
 }
 
 impl Drop for PublishSpan {
     fn drop(&mut self) {
-        if let Some((traces, mut draft)) = self.draft.take() {
-            draft.end = SystemTime::now().max(draft.start);
-            draft.fails("dropped");
-            traces.end(*draft);
+        if let Some((traces, mut span)) = self.span.take() {
+            span.fails("dropped");
+            traces.end(span.end(now_ns()));
         }
     }
 }

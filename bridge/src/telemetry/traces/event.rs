@@ -1,24 +1,28 @@
 //! The two spans of an event: from the adapter's hand to its outcome, and inside it the publish.
 
-use super::span::{Draft, ERROR_TYPE, ago, made, number, said, shared, text};
-use super::{AccountLabels, Traces, messaging};
+use super::open::Notes;
+use super::span::{Attributes, Begin, Ended, Kind, Span, now_ns, ns};
+use super::{AccountLabels, Traces, ids, messaging};
 use crate::bus::Subjects;
 use crate::telemetry::context::{self, TraceContext};
 use im_bridge_plugin_api::abi::{Delivery, Noise, Origin, Outcome};
 use im_bridge_sdk::model::ErrorObject;
-use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanKind;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What all events of one kind of one account have in common.
 pub struct EventKind {
     traces: Arc<Traces>,
     labels: Arc<AccountLabels>,
-    kind: Arc<str>,
-    template: Arc<str>,
-    process: Box<str>,
-    publish: Box<str>,
+    kind: Box<str>,
+    process: Common,
+    publish: Common,
+}
+
+/// What a span of each of them says.
+struct Common {
+    name: Box<str>,
+    attributes: Attributes,
 }
 
 impl EventKind {
@@ -27,16 +31,25 @@ impl EventKind {
         traces: &Arc<Traces>,
         labels: &Arc<AccountLabels>,
         kind: &str,
-        template: String,
+        template: &str,
         family: &str,
     ) -> Self {
+        let common = |name: String, operation, of_type| Common {
+            name: name.into(),
+            attributes: Attributes::of(
+                messaging(operation, of_type, template)
+                    .into_iter()
+                    .chain(labels.attributes())
+                    .chain([("im.kind", kind.into())]),
+            ),
+        };
+        let process = format!("process {} {kind}", labels.provider);
         Self {
             traces: Arc::clone(traces),
-            process: format!("process {} {kind}", labels.provider).into(),
-            publish: format!("publish {family}").into(),
+            process: common(process, "process", "process"),
+            publish: common(format!("publish {family}"), "publish", "send"),
             labels: Arc::clone(labels),
             kind: kind.into(),
-            template: template.into(),
         }
     }
 }
@@ -62,14 +75,14 @@ pub struct EventSpan {
 
 struct Open {
     kind: Arc<EventKind>,
-    process: [u8; 8],
-    start: SystemTime,
-    publish_start: SystemTime,
+    process: Span,
+    process_id: [u8; 8],
+    publish_start_ns: u64,
     link: TraceContext,
-    attributes: Vec<KeyValue>,
-    published: Option<Draft>,
-    outcome: &'static str,
-    error: Option<&'static str>,
+    /// The last one of them; it may become another's, see [`EventSpan::buried`].
+    published: Option<Ended>,
+    /// None: nobody has said how it ends.
+    outcome: Option<Outcome>,
 }
 
 impl EventSpan {
@@ -97,7 +110,7 @@ impl EventSpan {
                 .is_some_and(|open| open.brings_event());
         let root = traces.new_root();
         let context = TraceContext {
-            span_id: traces.new_span(),
+            span_id: ids::new_span(),
             ..root
         };
         if !context::is_sampled(&root) {
@@ -106,42 +119,33 @@ impl EventSpan {
                 open: None,
             };
         }
-        let start = ago(facts.waited);
-        let ingest = match facts.noise {
-            _ if is_webhook => "webhook",
-            Noise::POLL_HIT | Noise::POLL_EMPTY => "poll",
-            _ => "push",
-        };
-        let delivery = match facts.delivery {
-            Delivery::BACKFILL => "backfill",
-            Delivery::REPLAY => "replay",
-            _ => "live",
-        };
-        let origin = match facts.origin {
-            Origin::SELF_OTHER_DEVICE => "self_other_device",
-            Origin::BRIDGE => "bridge",
-            _ => "remote",
-        };
-        let mut attributes = Vec::with_capacity(14);
-        attributes.extend([
-            KeyValue::new("im.ingest", ingest),
-            KeyValue::new("im.delivery", delivery),
-            KeyValue::new("im.origin", origin),
+        let now_ns = now_ns();
+        let begin = Begin::new(
+            &kind.process.name,
+            Kind::Consumer,
+            root,
+            now_ns.saturating_sub(ns(facts.waited)),
+        );
+        let mut process = Span::begin(&begin);
+        process.put_shared(&kind.process.attributes);
+        process.put_all([
+            ("im.ingest", ingest(facts.noise, is_webhook).into()),
+            ("im.delivery", delivery(facts.delivery).into()),
+            ("im.origin", origin(facts.origin).into()),
         ]);
-        attributes
-            .extend(meta.map(|(key, value)| KeyValue::new(format!("im.meta.{key}"), said(value))));
+        for (key, value) in meta {
+            process.put_said(&format!("im.meta.{key}"), value);
+        }
         Self {
             context,
             open: Some(Box::new(Open {
                 kind: Arc::clone(kind),
-                process: root.span_id,
-                start,
-                publish_start: SystemTime::now(),
+                process,
+                process_id: root.span_id,
+                publish_start_ns: now_ns,
                 link: facts.trace,
-                attributes,
                 published: None,
-                outcome: "retry",
-                error: Some("dropped"),
+                outcome: None,
             })),
         }
     }
@@ -159,31 +163,26 @@ impl EventSpan {
         acked: Result<(&Arc<str>, u64, bool), &'static str>,
     ) {
         let Some(open) = &mut self.open else { return };
-        let kind = &open.kind;
-        let id = KeyValue::new("messaging.message.id", message_id.to_owned());
-        open.attributes.push(id.clone());
-        let mut draft = Draft::new(kind.publish.to_string(), SpanKind::Producer, self.context)
-            .times(open.publish_start, SystemTime::now());
-        draft.parent = open.process;
-        draft.attributes = Vec::with_capacity(12);
-        draft
-            .attributes
-            .extend(messaging("publish", "send", shared(&kind.template)));
-        draft.attributes.extend([
-            id,
-            KeyValue::new("messaging.message.body.size", number(body_bytes as u64)),
-            KeyValue::new("im.kind", shared(&kind.kind)),
-        ]);
-        draft.attributes.extend(kind.labels.attributes());
-        match acked {
-            Ok((stream, sequence, is_duplicate)) => draft.attributes.extend([
-                KeyValue::new("messaging.nats.stream", shared(stream)),
-                KeyValue::new("messaging.nats.sequence", number(sequence)),
-                KeyValue::new("im.duplicate", is_duplicate),
-            ]),
-            Err(code) => draft.fails(code),
+        let id = ("messaging.message.id", message_id.into());
+        if open.published.is_none() {
+            open.process.put_all([id]);
         }
-        open.published = Some(draft);
+        let common = &open.kind.publish;
+        let mut span = open.begin_publish(&common.name, self.context);
+        span.put_shared(&common.attributes);
+        span.put_all([
+            id,
+            ("messaging.message.body.size", (body_bytes as u64).into()),
+        ]);
+        match acked {
+            Ok((stream, sequence, is_duplicate)) => span.put_all([
+                ("messaging.nats.stream", (&**stream).into()),
+                ("messaging.nats.sequence", sequence.into()),
+                ("im.duplicate", is_duplicate.into()),
+            ]),
+            Err(code) => span.fails(code),
+        }
+        open.published = Some(span.end(now_ns()));
     }
 
     /// It went into the dead letters for this reason; unless they could not take it either.
@@ -192,41 +191,36 @@ impl EventSpan {
         let kind = &open.kind;
         // The letter's headers have the context of the span that published it in the end.
         if let Some(tried) = open.published.take() {
-            let own = made(self.context.trace_id, kind.traces.new_span(), true);
-            kind.traces.end(Draft { own, ..tried });
+            kind.traces.end(tried.renamed(ids::new_span()));
         }
         let [family, _] = subjects.dead_families();
-        let name = format!("publish {family}");
-        let mut draft = Draft::new(name, SpanKind::Producer, self.context)
-            .times(open.publish_start, SystemTime::now());
-        draft.parent = open.process;
-        let template = subjects.dead_event_template().into();
-        draft
-            .attributes
-            .extend(messaging("publish", "send", template));
-        draft.attributes.extend(kind.labels.attributes());
-        draft
-            .attributes
-            .push(KeyValue::new("im.kind", shared(&kind.kind)));
-        open.attributes.extend([
-            KeyValue::new("im.error.class", why.class.as_str()),
-            KeyValue::new(ERROR_TYPE, text(&why.code)),
-        ]);
+        let template = subjects.dead_event_template();
+        let mut span = open.begin_publish(&format!("publish {family}"), self.context);
+        span.put_all(messaging("publish", "send", &template));
+        span.put_all(kind.labels.attributes());
+        span.put("im.kind", &*kind.kind);
         if !is_stored {
-            draft.fails("not_stored");
+            span.fails("not_stored");
         }
-        open.published = Some(draft);
+        open.process.put("im.error.class", why.class.as_str());
+        open.process.blames(&why.code);
+        open.published = Some(span.end(now_ns()));
     }
 
     /// Its end.
     pub fn finish(mut self, outcome: Outcome) {
-        let Some(open) = &mut self.open else { return };
-        (open.outcome, open.error) = match outcome {
-            Outcome::STORED => ("stored", None),
-            Outcome::DUPLICATE => ("duplicate", None),
-            Outcome::REJECTED => ("rejected", None),
-            _ => ("retry", Some("not_stored")),
-        };
+        if let Some(open) = &mut self.open {
+            open.outcome = Some(outcome);
+        }
+    }
+}
+
+impl Open {
+    fn begin_publish(&self, name: &str, own: TraceContext) -> Span {
+        Span::begin(&Begin {
+            parent: self.process_id,
+            ..Begin::new(name, Kind::Producer, own, self.publish_start_ns)
+        })
     }
 }
 
@@ -235,37 +229,51 @@ impl Drop for EventSpan {
         let Some(open) = self.open.take() else { return };
         let Open {
             kind,
-            process,
-            start,
+            mut process,
             link,
-            attributes,
             published,
             outcome,
-            error,
             ..
         } = *open;
         if let Some(published) = published {
             kind.traces.end(published);
         }
-        let own = TraceContext {
-            span_id: process,
-            ..self.context
+        let (outcome, error) = match outcome {
+            Some(Outcome::STORED) => ("stored", None),
+            Some(Outcome::DUPLICATE) => ("duplicate", None),
+            Some(Outcome::REJECTED) => ("rejected", None),
+            Some(_) => ("retry", Some("not_stored")),
+            None => ("retry", Some("dropped")),
         };
-        let mut draft = Draft::new(kind.process.to_string(), SpanKind::Consumer, own)
-            .times(start, SystemTime::now());
-        draft.attributes = attributes;
-        draft
-            .attributes
-            .extend(messaging("process", "process", shared(&kind.template)));
-        draft.attributes.extend(kind.labels.attributes());
-        draft.attributes.extend([
-            KeyValue::new("im.kind", shared(&kind.kind)),
-            KeyValue::new("im.outcome", outcome),
-        ]);
-        draft.links.push(link);
+        process.put("im.outcome", outcome);
         if let Some(error) = error {
-            draft.fails(error);
+            process.fails(error);
         }
-        kind.traces.end(draft);
+        kind.traces
+            .end(process.end_with(now_ns(), &Notes::default(), &link));
+    }
+}
+
+fn ingest(noise: Noise, is_webhook: bool) -> &'static str {
+    match noise {
+        _ if is_webhook => "webhook",
+        Noise::POLL_HIT | Noise::POLL_EMPTY => "poll",
+        _ => "push",
+    }
+}
+
+fn delivery(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::BACKFILL => "backfill",
+        Delivery::REPLAY => "replay",
+        _ => "live",
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::SELF_OTHER_DEVICE => "self_other_device",
+        Origin::BRIDGE => "bridge",
+        _ => "remote",
     }
 }

@@ -3,7 +3,7 @@
 //! A successful poll and a heartbeat leave no span: none is made. An event is the root of its own trace, so nothing that
 //! keeps polls out can take events with it. A failure gets its span afterwards with its true times, within limits.
 //!
-//! Reading order: `span` (what a span is), `event` and `command` (what becomes one always), `op` (what mostly does not),
+//! Reading order: `span` (what a span is), `ids`, `event` and `command` (what becomes one always), `op` (what mostly does not),
 //! with `exclude` and `limits`, and `webhook`; `sampler` decides which traces are recorded.
 //!
 //! Not here: how spans leave (`otlp`), contexts in headers (`context`).
@@ -11,6 +11,7 @@
 mod command;
 mod event;
 pub mod exclude;
+mod ids;
 mod op;
 mod open;
 pub mod sampler;
@@ -22,19 +23,18 @@ pub use event::{EventFacts, EventKind, EventSpan};
 pub use op::Op;
 pub use webhook::WebhookSpan;
 
-use super::context::{self, TraceContext};
+use super::context::TraceContext;
 use super::hidden::Hidden;
 use super::limits::Limits;
 use super::otlp::Exporter;
+use super::otlp::wire::Value;
 use super::settings::Settings;
 use super::{Exposition, Metric};
 use crate::config::types::ConsumerParent;
 use exclude::Exclusion;
 use open::OpenSpans;
-use opentelemetry::{InstrumentationScope, KeyValue, Value};
-use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData};
 use sampler::Sampler;
-use span::{Draft, made};
+use span::{Ended, made};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,10 +50,10 @@ pub struct AccountLabels {
 
 impl AccountLabels {
     /// Both attributes.
-    fn attributes(&self) -> [KeyValue; 2] {
+    fn attributes(&self) -> [(&'static str, Value<'_>); 2] {
         [
-            KeyValue::new("im.provider", span::shared(&self.provider)),
-            KeyValue::new("im.account", span::shared(&self.alias)),
+            ("im.provider", (&*self.provider).into()),
+            ("im.account", (&*self.alias).into()),
         ]
     }
 }
@@ -70,9 +70,7 @@ const LEFT_OUT: [&str; 3] = ["noise", "url", "limited"];
 
 /// What makes spans while there is somebody to send them to.
 pub(super) struct Traces {
-    exporter: Exporter<SpanData>,
-    scope: InstrumentationScope,
-    ids: RandomIdGenerator,
+    exporter: Exporter<Vec<u8>>,
     sampler: Sampler,
     limits: Limits,
     exclusion: Exclusion,
@@ -92,16 +90,12 @@ impl Traces {
     pub(super) fn new(
         settings: Settings,
         hidden: Option<Arc<Hidden>>,
-        exporter: Exporter<SpanData>,
+        exporter: Exporter<Vec<u8>>,
     ) -> Self {
         let config = settings.traces;
         let slow_poll = Duration::from_millis(config.slow_poll_ms);
         Self {
             exporter,
-            scope: InstrumentationScope::builder("im-bridge")
-                .with_version(env!("CARGO_PKG_VERSION"))
-                .build(),
-            ids: RandomIdGenerator::default(),
             sampler: settings.sampler,
             limits: Limits::new(
                 config.error_spans_per_minute,
@@ -125,7 +119,7 @@ impl Traces {
         }
     }
 
-    pub(super) fn exporter(&self) -> &Exporter<SpanData> {
+    pub(super) fn exporter(&self) -> &Exporter<Vec<u8>> {
         &self.exporter
     }
 
@@ -140,20 +134,12 @@ impl Traces {
         }
     }
 
-    fn new_trace(&self) -> [u8; 16] {
-        self.ids.new_trace_id().to_bytes()
-    }
-
-    fn new_span(&self) -> [u8; 8] {
-        self.ids.new_span_id().to_bytes()
-    }
-
     /// A trace that begins here.
     fn new_root(&self) -> TraceContext {
-        let trace_id = self.new_trace();
+        let trace_id = ids::new_trace();
         made(
             trace_id,
-            self.new_span(),
+            ids::new_span(),
             self.sampler.records_root(trace_id),
         )
     }
@@ -162,16 +148,14 @@ impl Traces {
     fn new_child(&self, parent: &TraceContext) -> TraceContext {
         made(
             parent.trace_id,
-            self.new_span(),
+            ids::new_span(),
             self.sampler.records_below(parent),
         )
     }
 
-    /// Hands a span over, if its trace is recorded.
-    fn end(&self, draft: Draft) {
-        if context::is_sampled(&draft.own) {
-            self.exporter.push(draft.build(&self.scope));
-        }
+    /// Hands a span over. Only those are begun that are recorded.
+    fn end(&self, span: Ended) {
+        self.exporter.push(span.into_bytes());
     }
 
     fn left_out(&self, why: LeftOut) {
@@ -188,11 +172,15 @@ impl Traces {
 }
 
 /// What every message on NATS has.
-fn messaging(operation: &'static str, kind: &'static str, template: Value) -> [KeyValue; 4] {
+fn messaging<'t>(
+    operation: &'static str,
+    of_type: &'static str,
+    template: &'t str,
+) -> [(&'static str, Value<'t>); 4] {
     [
-        KeyValue::new("messaging.system", "nats"),
-        KeyValue::new("messaging.operation.name", operation),
-        KeyValue::new("messaging.operation.type", kind),
-        KeyValue::new("messaging.destination.template", template),
+        ("messaging.system", "nats".into()),
+        ("messaging.operation.name", operation.into()),
+        ("messaging.operation.type", of_type.into()),
+        ("messaging.destination.template", template.into()),
     ]
 }

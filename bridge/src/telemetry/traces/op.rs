@@ -5,13 +5,12 @@
 
 use super::exclude::cut;
 use super::open::Open;
-use super::span::{Draft, VALUE_BYTES_MAX, at_ns, number, said, text};
+use super::span::{Begin, Kind, Span, VALUE_BYTES_MAX, at_ns};
 use super::{AccountLabels, LeftOut, Traces};
 use crate::telemetry::context::{self, TraceContext};
+use crate::telemetry::otlp::wire::Value;
 use crate::telemetry::redact::redact;
 use im_bridge_plugin_api::abi::{Noise, Status};
-use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanKind;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,12 +145,13 @@ impl Traces {
     /// A poll that brought something, for whoever looks for a fault in polling.
     fn poll_hit(&self, labels: &AccountLabels, op: &Op<'_>) -> TraceContext {
         let own = self.new_root();
-        let name = format!("poll {}", labels.provider);
-        let mut draft = self.draft(labels, op, name, SpanKind::Internal, own);
-        draft
-            .attributes
-            .push(KeyValue::new("im.poll.items", number(op.items)));
-        self.end(draft);
+        if context::is_sampled(&own) {
+            let name = format!("poll {}", labels.provider);
+            let begin = Begin::new(&name, Kind::Internal, own, at_ns(op.start_ns));
+            let mut span = begin_of(labels, op, &begin);
+            span.put("im.poll.items", op.items);
+            self.end(span.end(at_ns(op.end_ns)));
+        }
         own
     }
 
@@ -194,6 +194,9 @@ impl Traces {
         if suppressed.is_some() {
             own.flags |= context::SAMPLED;
         }
+        if !context::is_sampled(&own) {
+            return own;
+        }
         let method = op.get("http.request.method");
         let template = op.get("url.template").filter(|_| shows_address);
         let name = match (op.noise, method, template) {
@@ -206,69 +209,55 @@ impl Traces {
             _ => op.name.to_owned(),
         };
         let kind = match op.noise {
-            Noise::COMMAND | Noise::SESSION => SpanKind::Client,
-            _ => SpanKind::Internal,
+            Noise::COMMAND | Noise::SESSION => Kind::Client,
+            _ => Kind::Internal,
         };
-        let mut draft = self.draft(labels, op, name, kind, own);
+        let mut begin = Begin::new(&name, kind, own, at_ns(op.start_ns));
         if let Some(below) = below {
-            draft.parent = below.context.span_id;
-            draft.state = below.open.as_ref().and_then(|open| open.state.clone());
+            begin.parent = below.context.span_id;
+            begin.state = below.open.as_ref().and_then(|open| open.state.as_deref());
         }
+        let mut span = begin_of(labels, op, &begin);
         let is_ours = |key: &str| match key {
             "http.request.method" | "http.response.status_code" => true,
             "url.template" | "server.address" => shows_address,
             key => key.starts_with("im.x."),
         };
         for (key, value) in op.attributes.iter().filter(|(key, _)| is_ours(key)) {
-            let number = (*key == "http.response.status_code").then(|| value.parse::<i64>());
-            let value = match number {
-                Some(Ok(number)) => number.into(),
-                _ => said(value),
-            };
-            draft
-                .attributes
-                .push(KeyValue::new((*key).to_owned(), value));
+            match value.parse() {
+                Ok(status) if *key == "http.response.status_code" => {
+                    span.put(key, Value::Number(status));
+                }
+                _ => span.put_said(key, value),
+            }
         }
         match (suppressed, op.error()) {
-            (Some(_), None) => draft.attributes.push(KeyValue::new("im.slow", true)),
-            (Some(suppressed), Some(_)) => draft
-                .attributes
-                .push(KeyValue::new("im.suppressed", number(suppressed))),
+            (Some(_), None) => span.put("im.slow", true),
+            (Some(suppressed), Some(_)) => span.put("im.suppressed", suppressed),
             _ => {}
         }
         if let Some(error) = op.error() {
-            draft.fails(error);
+            span.fails(error);
         }
-        self.end(draft);
+        self.end(span.end(at_ns(op.end_ns)));
         own
     }
+}
 
-    fn draft(
-        &self,
-        labels: &AccountLabels,
-        op: &Op<'_>,
-        name: String,
-        kind: SpanKind,
-        own: TraceContext,
-    ) -> Draft {
-        let mut draft = Draft::new(name, kind, own).times(at_ns(op.start_ns), at_ns(op.end_ns));
-        draft.attributes.extend(labels.attributes());
-        draft.attributes.extend([
-            KeyValue::new("im.operation", text(op.name)),
-            KeyValue::new("im.noise", noise(op.noise)),
-        ]);
-        if op.items > 0 {
-            draft
-                .attributes
-                .push(KeyValue::new("im.items", number(op.items)));
-        }
-        draft
+fn begin_of(labels: &AccountLabels, op: &Op<'_>, begin: &Begin<'_>) -> Span {
+    let mut span = Span::begin(begin);
+    span.put_all(labels.attributes());
+    span.put("im.operation", op.name);
+    span.put("im.noise", noise(op.noise));
+    if op.items > 0 {
+        span.put("im.items", op.items);
     }
+    span
 }
 
 fn note(open: &Open, op: &Op<'_>) {
     let times = (at_ns(op.start_ns), at_ns(op.end_ns));
-    open.note("im.op".into(), op.name, times, op.error());
+    open.note(op.name, times, op.error());
 }
 
 /// As it stands in metrics.

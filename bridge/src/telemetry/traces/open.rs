@@ -1,19 +1,55 @@
 //! Spans of ours that have begun and not ended, by id, as far as operations of adapters can name them as their parent.
 
-use super::span::{EVENTS_MAX, number, text};
-use opentelemetry::KeyValue;
-use opentelemetry::trace::Event;
-use std::borrow::Cow;
+use super::span::{ERROR_TYPE, EVENTS_MAX};
+use crate::telemetry::otlp::wire::{self, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
-/// What was done below a span and has none of its own.
+/// Number of the field of a span that has its events, and of those of an event.
+const EVENT: u32 = 11;
+const TIME: u32 = 1;
+const NAME: u32 = 2;
+const ATTRIBUTE: u32 = 3;
+
+/// What was done below a span and has none of its own, as the span's events.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    pub events: Vec<Event>,
-    pub dropped: u32,
+    bytes: Vec<u8>,
+    count: usize,
+    dropped: u32,
+}
+
+impl Notes {
+    /// All of them, as they stand in a span.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many there was no room for.
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    pub fn add<'v>(
+        &mut self,
+        name: &str,
+        at_ns: u64,
+        attributes: impl IntoIterator<Item = (&'v str, Value<'v>)>,
+    ) {
+        if self.count >= EVENTS_MAX {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.count += 1;
+        let mut event = Vec::new();
+        wire::fixed64(&mut event, TIME, at_ns);
+        wire::bytes(&mut event, NAME, name.as_bytes());
+        for (key, value) in attributes {
+            wire::attribute(&mut event, ATTRIBUTE, key, value);
+        }
+        wire::bytes(&mut self.bytes, EVENT, &event);
+    }
 }
 
 /// One span.
@@ -57,27 +93,20 @@ impl Open {
     /// An operation that leaves no span here.
     pub fn note(
         &self,
-        name: Cow<'static, str>,
         operation: &str,
-        times: (SystemTime, SystemTime),
+        (start_ns, end_ns): (u64, u64),
         error: Option<&'static str>,
     ) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.events.len() >= EVENTS_MAX {
-            notes.dropped += 1;
-            return;
-        }
-        let took = times.1.duration_since(times.0).unwrap_or_default();
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let mut attributes = vec![
-            KeyValue::new("im.operation", text(operation)),
-            KeyValue::new("im.duration_us", number(took_us)),
-            KeyValue::new("im.status", if error.is_some() { "error" } else { "ok" }),
+        let took_us = end_ns.saturating_sub(start_ns) / 1_000;
+        let status = if error.is_some() { "error" } else { "ok" };
+        let attributes = [
+            ("im.operation", operation.into()),
+            ("im.duration_us", took_us.into()),
+            ("im.status", status.into()),
         ];
-        if let Some(error) = error {
-            attributes.push(KeyValue::new(super::span::ERROR_TYPE, error));
-        }
-        notes.events.push(Event::new(name, times.1, attributes, 0));
+        let error = error.map(|error| (ERROR_TYPE, error.into()));
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.add("im.op", end_ns, attributes.into_iter().chain(error));
     }
 
     pub fn take(&self) -> Notes {

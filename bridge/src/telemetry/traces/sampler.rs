@@ -2,8 +2,6 @@
 
 use crate::config::types::Traces;
 use crate::telemetry::context::{self, TraceContext};
-use opentelemetry::trace::{SpanKind, TraceId};
-use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample as _};
 
 /// Names that are known, as `OTEL_TRACES_SAMPLER` has them.
 pub const NAMES: [&str; 6] = [
@@ -15,10 +13,15 @@ pub const NAMES: [&str; 6] = [
     "parentbased_traceidratio",
 ];
 
+/// As many parts of the ids are told apart: the last 63 bits, as OpenTelemetry's own libraries do, so that a ratio means the
+/// same traces everywhere.
+const PARTS: u64 = 1 << 63;
+
 /// See the front page.
 #[derive(Debug)]
 pub struct Sampler {
-    root: opentelemetry_sdk::trace::Sampler,
+    /// Of these parts the first so many are recorded.
+    recorded: u64,
     follows_parent: bool,
     trusts_remote: bool,
 }
@@ -26,14 +29,13 @@ pub struct Sampler {
 impl Sampler {
     /// None: no sampler has this name.
     pub fn new(config: &Traces) -> Option<Self> {
-        use opentelemetry_sdk::trace::Sampler as Sdk;
         let name = config.sampler.as_str();
         let own = name.strip_prefix("parentbased_");
         Some(Self {
-            root: match own.unwrap_or(name) {
-                "always_on" => Sdk::AlwaysOn,
-                "always_off" => Sdk::AlwaysOff,
-                "traceidratio" => Sdk::TraceIdRatioBased(config.sampler_arg),
+            recorded: match own.unwrap_or(name) {
+                "always_on" => PARTS,
+                "always_off" => 0,
+                "traceidratio" => parts(config.sampler_arg),
                 _ => return None,
             },
             follows_parent: own.is_some(),
@@ -43,11 +45,8 @@ impl Sampler {
 
     /// Whether a trace that begins here is recorded.
     pub fn records_root(&self, trace_id: [u8; 16]) -> bool {
-        let id = TraceId::from_bytes(trace_id);
-        let result = self
-            .root
-            .should_sample(None, id, "", &SpanKind::Internal, &[], &[]);
-        result.decision == SamplingDecision::RecordAndSample
+        let [.., a, b, c, d, e, f, g, h] = trace_id;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1 < self.recorded
     }
 
     /// Whether a span below one of another process is.
@@ -65,6 +64,18 @@ impl Sampler {
         }
         self.records_root(parent.trace_id)
     }
+}
+
+/// Of all parts; a ratio has fewer digits than a part.
+fn parts(ratio: f64) -> u64 {
+    const LEFT: i32 = 63;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and 2^63, whatever the ratio"
+    )]
+    let parts = (ratio.clamp(0.0, 1.0) * 2_f64.powi(LEFT)) as u64;
+    parts
 }
 
 #[cfg(test)]

@@ -1,13 +1,10 @@
 //! A provider's HTTP request: its ids are drawn before the adapter sees it, its span is made only if it deserves one.
 
 use super::open::Open;
-use super::span::Draft;
+use super::span::{Begin, Kind, Span, now_ns};
 use super::{AccountLabels, Traces};
 use crate::telemetry::context::{self, TraceContext};
-use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanKind;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// The operation under which failures are limited: anybody may send requests.
 const OPERATION: &str = "webhook";
@@ -22,7 +19,7 @@ struct Begun {
     traces: Arc<Traces>,
     labels: Arc<AccountLabels>,
     open: Arc<Open>,
-    start: SystemTime,
+    start_ns: u64,
 }
 
 impl WebhookSpan {
@@ -42,7 +39,7 @@ impl WebhookSpan {
                 traces: Arc::clone(traces),
                 labels: Arc::clone(labels),
                 open,
-                start: SystemTime::now(),
+                start_ns: now_ns(),
             })),
         }
     }
@@ -69,24 +66,18 @@ impl WebhookSpan {
         } else if !begun.open.has_events() {
             return traces.left_out(super::LeftOut::Noise);
         }
-        let name = format!("webhook {}", labels.provider);
-        let mut draft =
-            Draft::new(name, SpanKind::Server, own).times(begun.start, SystemTime::now());
-        draft.attributes.extend(labels.attributes());
-        draft.attributes.push(KeyValue::new(
-            "http.response.status_code",
-            i64::from(status),
-        ));
-        if let Some(suppressed) = suppressed {
-            draft.attributes.push(KeyValue::new(
-                "im.suppressed",
-                super::span::number(suppressed),
-            ));
-            draft.fails(status.to_string());
+        if !context::is_sampled(&own) {
+            return;
         }
-        let notes = begun.open.take();
-        (draft.events, draft.events_dropped) = (notes.events, notes.dropped);
-        traces.end(draft);
+        let name = format!("webhook {}", labels.provider);
+        let mut span = Span::begin(&Begin::new(&name, Kind::Server, own, begun.start_ns));
+        span.put_all(labels.attributes());
+        span.put("http.response.status_code", u64::from(status));
+        if let Some(suppressed) = suppressed {
+            span.put("im.suppressed", suppressed);
+            span.fails(status.to_string());
+        }
+        traces.end(span.end_with(now_ns(), &begun.open.take(), &TraceContext::NONE));
     }
 }
 

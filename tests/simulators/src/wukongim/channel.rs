@@ -5,8 +5,10 @@ use super::message::{Message, PERSON};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Types 3, 6 and 11 take anybody.
-const OPEN_TYPES: [u8; 3] = [3, 6, 11];
+/// Of a user and an agent.
+pub const AGENT: u8 = 11;
+/// Types that take anybody.
+const OPEN_TYPES: [u8; 3] = [3, 6, AGENT];
 const TYPES: std::ops::RangeInclusive<u8> = 1..=12;
 
 pub const SUCCESS: u8 = 1;
@@ -30,6 +32,14 @@ impl Key {
     pub fn of(id: &str, channel_type: u8) -> Self {
         let id = id.into();
         Self { id, channel_type }
+    }
+
+    /// Where what this sender writes is stored: an agent's channel is one for each who writes to it.
+    pub fn written(sender: &str, channel_id: &str, channel_type: u8) -> Self {
+        if channel_type == AGENT {
+            return Self::of(&format!("{sender}@{channel_id}"), channel_type);
+        }
+        Self::between(sender, channel_id, channel_type)
     }
 
     /// Where the messages of this channel are, for somebody who names it as clients do.

@@ -172,9 +172,10 @@ impl Client {
                     },
                 ) => self.acked(message_id, message_seq, flags.no_persist),
                 (_, Packet::Ping) => self.pinged(Out::Packet(Packet::Pong)),
-                // The real server ignores these.
-                (_, Packet::Connect(_) | Packet::Disconnect { .. }) => {}
-                (_, other) => return Fate::Closes(format!("a server's packet: {other:?}")),
+                // Nobody reads it.
+                (_, Packet::Event(event)) => return Fate::Closes(format!("{event:?}")),
+                // The real server reads and ignores the rest, its own packets too.
+                _ => {}
             }
         }
     }
@@ -185,15 +186,15 @@ impl Client {
             self.input.clear();
             return Fate::Goes;
         }
+        // Everything that is there is read before anything of it is carried out.
+        let mut requests = Vec::new();
+        let mut at = 0;
         loop {
-            let mut objects = serde_json::Deserializer::from_slice(&self.input).into_iter();
+            let mut objects = serde_json::Deserializer::from_slice(&self.input[at..]).into_iter();
             let next: Option<Result<IgnoredAny, _>> = objects.next();
-            let end = objects.byte_offset();
+            let end = at + objects.byte_offset();
             match next {
-                None => {
-                    self.input.clear();
-                    return Fate::Goes;
-                }
+                None => break,
                 Some(Err(error)) if error.is_eof() => {
                     if matches!(self.phase, Phase::New) {
                         return Fate::Closes("a connect that is cut".to_owned());
@@ -209,36 +210,46 @@ impl Client {
                 }
                 Some(Ok(_)) => {}
             }
-            let object = self.input.split_to(end);
-            let (id, request) = match rpc::parse(&object) {
-                Ok(parsed) => parsed,
+            match rpc::parse(&self.input[at..end]) {
+                Ok(parsed) => requests.push(parsed),
                 Err(wrong) => return self.wedged(&wrong),
-            };
-            let id = id.unwrap_or_default();
-            match (&self.phase, request) {
-                (Phase::New, Request::Connect(connect)) => {
-                    self.input.clear();
-                    return self.login(&connect, Form::Json, Some(id), settings);
-                }
-                (Phase::New, _) => return Fate::Closes("no connect".to_owned()),
-                (_, Request::Send(send)) => {
-                    if send.payload.len() > PAYLOAD_BYTES_MAX {
-                        self.sim.crash("a payload above 1 MiB", AWAY_AFTER_A_CRASH);
-                        return Fate::Goes;
-                    }
-                    self.send(send, &To::Json(id));
-                }
-                (
-                    _,
-                    Request::Recvack {
-                        message_id,
-                        no_persist,
-                    },
-                ) => self.acked(message_id, 0, no_persist),
-                (_, Request::Ping) => self.pinged(Out::Json(rpc::pong(&id))),
-                (_, Request::Connect(_) | Request::Ignored) => {}
+            }
+            at = end;
+            if matches!(self.phase, Phase::New) {
+                break;
             }
         }
+        self.input.clear();
+        for (id, request) in requests {
+            let fate = self.request(id.unwrap_or_default(), request, settings);
+            if !matches!(fate, Fate::Goes) {
+                return fate;
+            }
+        }
+        Fate::Goes
+    }
+
+    fn request(&mut self, id: String, request: Request, settings: &Settings) -> Fate {
+        match (&self.phase, request) {
+            (Phase::New, Request::Connect(connect)) => {
+                return self.login(&connect, Form::Json, Some(id), settings);
+            }
+            (Phase::New, _) => return Fate::Closes("no connect".to_owned()),
+            (_, Request::Send(send)) if send.payload.len() > PAYLOAD_BYTES_MAX => {
+                self.sim.crash("a payload above 1 MiB", AWAY_AFTER_A_CRASH);
+            }
+            (_, Request::Send(send)) => self.send(send, &To::Json(id)),
+            (
+                _,
+                Request::Recvack {
+                    message_id,
+                    no_persist,
+                },
+            ) => self.acked(message_id, 0, no_persist),
+            (_, Request::Ping) => self.pinged(Out::Json(rpc::pong(&id))),
+            (_, Request::Connect(_) | Request::Ignored) => {}
+        }
+        Fate::Goes
     }
 
     /// Kept at the head of the real server's buffer for ever.

@@ -1,6 +1,8 @@
 //! A message as the server keeps it, and as each recipient and each look-up sees it.
 
+use super::channel::{AGENT, Key};
 use super::codec::packets::{Flags, Recv};
+use super::ids::{SYSTEM, person_channel};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -79,7 +81,30 @@ impl Message {
         }
     }
 
-    /// As the HTTP API shows it. The channel of a person is the one that is not the sender.
+    /// Of both parties of a person channel the one that did not send. Where neither or both did, the real server takes what
+    /// its search left over: for the system, which has no name there, the second of the stored pair; to oneself the pair.
+    fn shown_channel(&self) -> String {
+        if self.channel_type == AGENT {
+            return Key::written(&self.from, &self.channel_id, AGENT)
+                .id
+                .to_string();
+        }
+        if self.channel_type != PERSON {
+            return self.channel_id.to_string();
+        }
+        let is_system = self.from.is_empty() || *self.from == *SYSTEM;
+        let pair = person_channel(
+            if is_system { SYSTEM } else { &self.from },
+            &self.channel_id,
+        );
+        match pair.split_once('@') {
+            Some((_, second)) if is_system => second.to_owned(),
+            _ if self.from == self.channel_id => pair,
+            _ => self.channel_id.to_string(),
+        }
+    }
+
+    /// As the HTTP API shows it.
     pub fn shown(&self, has_flags: bool) -> Value {
         let flag = |is: bool| u8::from(is && has_flags);
         let mut shown = json!({
@@ -94,7 +119,7 @@ impl Message {
             "client_msg_no": *self.client_msg_no,
             "message_seq": self.seq,
             "from_uid": *self.from,
-            "channel_id": *self.channel_id,
+            "channel_id": self.shown_channel(),
             "channel_type": self.channel_type,
             "expire": self.expire_s,
             "timestamp": self.timestamp_s,

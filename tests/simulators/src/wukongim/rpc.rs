@@ -30,6 +30,7 @@ pub struct Wrong {
 
 #[derive(Deserialize)]
 struct Line<'a> {
+    jsonrpc: Option<Value>,
     id: Option<Value>,
     method: Option<String>,
     #[serde(borrow)]
@@ -156,7 +157,14 @@ pub fn parse(text: &[u8]) -> Result<(Option<String>, Request), Wrong> {
         Some(Value::String(id)) => Some(id),
         Some(_) => return Err(wrong(&None, "id must be a string".to_owned())),
     };
+    if let Some(version) = line.jsonrpc.filter(|version| *version != "2.0") {
+        return Err(wrong(&id, format!("version {version} where 2.0 is spoken")));
+    }
     let method = line.method.unwrap_or_default();
+    let needs_params = matches!(method.as_str(), "connect" | "send" | "recvack");
+    if needs_params && line.params.is_none() {
+        return Err(wrong(&id, format!("{method} without params")));
+    }
     let params = line.params.map_or("null", RawValue::get);
     fn read<'a, T: Default + Deserialize<'a>>(params: &'a str) -> Result<T, String> {
         let read: Result<Option<T>, _> = serde_json::from_str(params);

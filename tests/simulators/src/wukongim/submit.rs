@@ -1,6 +1,6 @@
 //! A message's way: whether its sender may, its number, who hears of it.
 
-use super::channel::{Channel, DENIED, Key, SUCCESS, SYSTEM_ERROR, closed_reason};
+use super::channel::{AGENT, Channel, DENIED, Key, SUCCESS, SYSTEM_ERROR, closed_reason};
 use super::codec::packets::Flags;
 use super::faults::{Do, On, Site};
 use super::ids::{COMMAND_SUFFIX, SYSTEM, is_name, now_ms};
@@ -74,7 +74,7 @@ pub fn submit(sim: &Sim, via: Via, draft: Draft, refused: Option<u8>) -> Outcome
     } else {
         &*draft.from
     };
-    let key = Key::between(sender, &draft.channel_id, draft.channel_type);
+    let key = Key::written(sender, &draft.channel_id, draft.channel_type);
     let reason = refused
         .or_else(|| refusal(&world, via, &draft, &key))
         .unwrap_or(SUCCESS);
@@ -200,13 +200,17 @@ fn deliver(
         not_on: via.conn(),
         is_command,
         offline: Vec::new(),
-        has_webhooks: world.settings.webhook_url.is_some(),
+        tells_offline: world.settings.webhook_url.is_some() && message.channel_type != AGENT,
     };
     let (users, chance) = (&mut world.users, &mut world.chance);
     if message.channel_type == PERSON {
         // To oneself it arrives twice: as the recipient's and as the sender's copy.
         for uid in [message.channel_id.clone(), message.from.clone()] {
             reach.user(users, chance, &uid);
+        }
+    } else if message.channel_type == AGENT {
+        for uid in key.id.split('@') {
+            reach.user(users, chance, &uid.into());
         }
     } else if let Some(channel) = world.channels.get(key) {
         for uid in &channel.members {
@@ -230,7 +234,7 @@ struct Reach<'a> {
     is_command: bool,
     /// Who has no master device online.
     offline: Vec<Arc<str>>,
-    has_webhooks: bool,
+    tells_offline: bool,
 }
 
 impl Reach<'_> {
@@ -256,7 +260,7 @@ impl Reach<'_> {
             let identity = session.identity.get();
             identity.is_some_and(|identity| identity.level == 1)
         };
-        if self.has_webhooks && *uid != self.message.from && !user.sessions.iter().any(is_master) {
+        if self.tells_offline && *uid != self.message.from && !user.sessions.iter().any(is_master) {
             self.offline.push(uid.clone());
         }
         for session in &user.sessions {

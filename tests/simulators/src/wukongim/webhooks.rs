@@ -3,6 +3,7 @@
 //!
 //! Without signature or retry queue worth the name, as the real one: only a status of exactly 200 counts as received.
 
+use super::ids::SYSTEM;
 use super::login::NODE_ID;
 use super::message::Message;
 use super::record::Entry;
@@ -77,6 +78,11 @@ impl Webhooks {
         }
         if wants(settings, OFFLINE) && !offline.is_empty() {
             let mut body = message.shown(true);
+            // Told as it was sent.
+            body["channel_id"] = json!(*message.channel_id);
+            if message.from.is_empty() {
+                body["from_uid"] = json!(SYSTEM);
+            }
             body["to_uids"] = json!(offline.iter().map(|uid| &**uid).collect::<Vec<_>>());
             body["source_id"] = json!(NODE_ID);
             self.other(OFFLINE, body);

@@ -97,7 +97,7 @@ async fn messages_are_found_by_number_and_sequence() {
         body
     };
     for (key, wanted, found) in [
-        ("client_msg_nos", json!(["number-1", "unknown"]), vec![1, 2]),
+        ("client_msg_nos", json!(["number-1", "unknown"]), vec![1]),
         ("message_seqs", json!([3, 9]), vec![3]),
         ("message_ids", json!([again.message_id]), vec![2]),
     ] {
@@ -107,17 +107,20 @@ async fn messages_are_found_by_number_and_sequence() {
     let by_id = native(
         &simulator,
         "/message",
-        &json!({ "message_id": sent.message_id }),
+        &ask("message_id", json!(sent.message_id)),
     )
     .await;
     assert_eq!(by_id["message_idstr"], sent.message_id.to_string());
     let by_number = native(
         &simulator,
         "/message",
-        &json!({ "client_msg_no": "number-1" }),
+        &ask("client_msg_no", json!("number-1")),
     )
     .await;
     assert_eq!(by_number["status"], 404);
+    // Outside of its channel it is not looked for.
+    let alone = json!({ "message_id": sent.message_id });
+    assert_eq!(status(&simulator, "/message", &alone).await, 400);
     let stored = crate::vectors::vectors()["person_channels"][0].clone();
     assert_eq!(
         (&stored["from"], &stored["to"]),
@@ -369,4 +372,52 @@ async fn conversations_and_commands_wait_for_their_readers() {
         json!({ "login_uid": "bob", "channel_id": "alice", "channel_type": 1, "limit": 9 });
     let history = native(&simulator, "/channel/messagesync", &history).await;
     assert_eq!(seqs(&history), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn odd_parties_are_shown_as_the_real_server_shows_them() {
+    let simulator = started(&json!({}));
+    let mut bob = Peer::login(&simulator, "tcp", &connect("bob", 5)).await;
+    let send = |from: &str, to: &str, kind: u8| {
+        json!({ "from_uid": from, "channel_id": to, "channel_type": kind, "payload": HELLO,
+            "header": { "red_dot": 1 } })
+    };
+    let read = |channel_id: &str, kind: u8| {
+        json!({ "login_uid": "bob", "channel_id": channel_id, "channel_type": kind, "limit": 9,
+            "start_message_seq": 1, "pull_mode": 1 })
+    };
+    // The system has no name as a sender, and its conversation is in no list.
+    native(&simulator, "/message/send", &send("", "bob", 1)).await;
+    assert_eq!(&*bob.recv().await.channel_id, "");
+    let shown = native(&simulator, "/channel/messagesync", &read("____system", 1)).await;
+    assert_eq!(shown["messages"][0]["from_uid"], "");
+    let sync = json!({ "uid": "bob", "msg_count": 1 });
+    assert_eq!(
+        native(&simulator, "/conversation/sync", &sync).await,
+        json!([])
+    );
+    // To oneself, both parties are named.
+    native(&simulator, "/message/send", &send("bob", "bob", 1)).await;
+    assert_eq!(&*bob.recv().await.channel_id, "bob");
+    let shown = native(&simulator, "/channel/messagesync", &read("bob", 1)).await;
+    assert_eq!(shown["messages"][0]["channel_id"], "bob@bob");
+    bob.recv().await;
+    // An agent has a channel for each who writes to it.
+    for from in ["alice", "erin"] {
+        native(&simulator, "/message/send", &send(from, "bob", 11)).await;
+        let heard = bob.recv().await;
+        assert_eq!((&*heard.channel_id, heard.message_seq), ("bob", 1));
+        let stored = format!("{from}@bob");
+        let shown = native(&simulator, "/channel/messagesync", &read(&stored, 11)).await;
+        assert_eq!(shown["messages"][0]["channel_id"], *stored);
+    }
+    for (path, body) in [
+        (
+            "/message/sendbatch",
+            json!({ "subscribers": ["bob"], "payload": HELLO }),
+        ),
+        ("/user/token", json!({ "uid": "____system", "token": "t" })),
+    ] {
+        assert_eq!(status(&simulator, path, &body).await, 400, "{path}");
+    }
 }

@@ -56,7 +56,21 @@ async fn every_bad_line_wedges_the_connection() {
         .as_array()
         .unwrap()
         .clone();
-    bad.push(json!({ "text": "{\"method\":}", "reply": "error without id" }));
+    for (text, reply) in [
+        (r#"{"method":}"#, "error without id"),
+        (
+            r#"{"jsonrpc":"1.0","id":"9","method":"ping"}"#,
+            "error with id 9",
+        ),
+        (r#"{"id":"9","method":"send"}"#, "error with id 9"),
+        // What is good in front of it in the same read is not carried out either.
+        (
+            r#"{"id":"8","method":"ping"}{"id":"9","method":"nonsense"}"#,
+            "error with id 9",
+        ),
+    ] {
+        bad.push(json!({ "text": text, "reply": reply }));
+    }
     for transport in ["ws", "tcp"] {
         for line in &bad {
             let mut peer = login(&simulator, transport).await;

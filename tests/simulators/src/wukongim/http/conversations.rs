@@ -3,12 +3,12 @@
 use super::native::{bad, body, ok};
 use super::{Reply, Request};
 use crate::wukongim::channel::{Channel, Key};
-use crate::wukongim::message::{Message, PERSON, shown_page};
+use crate::wukongim::ids::SYSTEM;
+use crate::wukongim::message::{PERSON, shown_page};
 use crate::wukongim::world::{Conversation, Sim};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Messages shown of one conversation.
 const RECENTS_MAX: usize = 1_000;
@@ -51,8 +51,10 @@ pub fn handle(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
         "/conversation/sync" => Ok(sync(sim, &ask)),
         "/conversation/syncMessages" => Ok(messages(sim, &ask)),
         "/conversations/clearUnread" => change(sim, &ask, |it, last| it.read_to = last),
+        // Forward only; more than there is leaves one.
         "/conversations/setUnread" => change(sim, &ask, |it, last| {
-            it.read_to = last.saturating_sub(ask.unread);
+            let unread = if ask.unread > last { 1 } else { ask.unread };
+            it.read_to = it.read_to.max(last.saturating_sub(unread));
         }),
         "/conversations/delete" => change(sim, &ask, |it, last| {
             (it.read_to, it.deleted_to) = (last, last);
@@ -95,7 +97,10 @@ fn sync(sim: &Sim, ask: &Ask) -> Reply {
         };
         let version = i64::from(last.timestamp_s) * NS_PER_S;
         let unread = unread(channel, conversation, &ask.uid);
-        let is_passed_over = ask.exclude_channel_types.contains(&key.channel_type)
+        let id = peer(key, &ask.uid);
+        // What the system says in person is never listed.
+        let is_passed_over = key.channel_type == PERSON && id == SYSTEM
+            || ask.exclude_channel_types.contains(&key.channel_type)
             || conversation.deleted_to >= channel.last_seq
             || (ask.only_unread == 1 && unread == 0)
             || (ask.version > 0 && version <= ask.version)
@@ -103,7 +108,6 @@ fn sync(sim: &Sim, ask: &Ask) -> Reply {
         if is_passed_over {
             continue;
         }
-        let id = peer(key, &ask.uid);
         let after = known.get(&(id.clone(), key.channel_type));
         let after = (*after.unwrap_or(&0)).max(conversation.deleted_to);
         let mut recents = channel.downward(0, after, ask.msg_count.min(RECENTS_MAX));
@@ -123,15 +127,16 @@ fn sync(sim: &Sim, ask: &Ask) -> Reply {
     Reply::json(200, &Value::Array(shown))
 }
 
-fn unread(channel: &Channel, conversation: &Conversation, uid: &str) -> usize {
-    let new = channel.upward(conversation.read_to + 1, 0, usize::MAX);
-    let counts = |message: &&Arc<Message>| message.flags.red_dot && *message.from != *uid;
-    new.iter().filter(counts).count()
+/// Numbers above what was read and above the own last message, whether they have a red dot or not.
+fn unread(channel: &Channel, conversation: &Conversation, uid: &str) -> u64 {
+    let own = channel.log.iter().rev().find(|it| *it.from == *uid);
+    let read_to = conversation.read_to.max(own.map_or(0, |own| own.seq));
+    channel.last_seq.saturating_sub(read_to)
 }
 
 fn messages(sim: &Sim, ask: &Ask) -> Reply {
     let limit = if ask.msg_count == 0 {
-        20
+        15
     } else {
         ask.msg_count
     };

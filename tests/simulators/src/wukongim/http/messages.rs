@@ -40,7 +40,7 @@ pub fn handle(sim: &Arc<Sim>, request: &Request) -> Result<Reply, Reply> {
         ("POST", "/message/sync") => commands(sim, request),
         ("POST", "/message/syncack") => commands_read(sim, request),
         ("POST", "/message/event") => event(sim, request),
-        ("POST", "/message/eventsync") => Ok(Reply::json(200, &json!([]))),
+        ("POST", "/message/eventsync") => events(request),
         _ => Err(Reply::text(404, "404 page not found")),
     }
 }
@@ -193,6 +193,9 @@ fn send_batch(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
         return Err(Reply::text(404, "404 page not found"));
     }
     let sent: Sent = body(request)?;
+    if sent.from_uid.trim().is_empty() {
+        return Err(bad("from_uid不能为空！"));
+    }
     let payload = sent.payload(sim)?;
     if sent.subscribers.is_empty() {
         return Err(bad("subscribers不能为空！"));
@@ -237,11 +240,8 @@ struct Ask {
 
 fn history(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     let ask: Ask = body(request)?;
-    if ask.login_uid.is_empty() || ask.channel_id.is_empty() || ask.channel_type == 0 {
-        return Err(bad("login_uid、channel_id和channel_type不能为空！"));
-    }
-    if ask.limit > PAGE_MAX {
-        return Err(bad("limit太大！"));
+    if ask.login_uid.trim().is_empty() || ask.channel_id.trim().is_empty() {
+        return Err(bad("login_uid和channel_id不能为空！"));
     }
     let (start, end) = (ask.start_message_seq, ask.end_message_seq);
     let world = sim.world();
@@ -252,7 +252,11 @@ fn history(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     ));
     // The real server's reading of a limit of 0 depends on the rest.
     let is_all = ask.limit == 0 && start == 0 && end == 0;
-    let limit = if is_all { PAGE_MAX } else { ask.limit };
+    let limit = if is_all {
+        PAGE_MAX
+    } else {
+        ask.limit.min(PAGE_MAX)
+    };
     let messages = match channel {
         None => Vec::new(),
         Some(channel) if start == 0 && end == 0 => channel.downward(0, 0, limit),
@@ -302,25 +306,23 @@ fn newest(
 
 fn look_up(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     let ask: Ask = body(request)?;
-    if ask.login_uid.is_empty() || ask.channel_id.is_empty() {
-        return Err(bad("login_uid和channel_id不能为空！"));
+    if ask.channel_id.trim().is_empty() {
+        return Err(bad("channel_id不能为空！"));
     }
     let world = sim.world();
-    let channel = world.channels.get(&Key::between(
-        &ask.login_uid,
-        &ask.channel_id,
-        ask.channel_type,
-    ));
-    let is_wanted = |message: &&Arc<Message>| {
-        ask.message_seqs.contains(&message.seq)
-            || ask.message_ids.contains(&message.id)
-            || ask
-                .client_msg_nos
-                .iter()
-                .any(|number| **number == *message.client_msg_no)
+    let key = Key::between(&ask.login_uid, &ask.channel_id, ask.channel_type);
+    let Some(channel) = world.channels.get(&key) else {
+        return Ok(page((0, 0), false, Vec::new()));
     };
-    let found = channel.into_iter().flat_map(|channel| &channel.log);
-    let found = found.filter(is_wanted).take(PAGE_MAX);
+    let first = |is: &dyn Fn(&Message) -> bool| channel.log.iter().find(|it| is(it));
+    // In the order asked for, and of several with the same number one.
+    let by_seq = ask.message_seqs.iter();
+    let by_seq = by_seq.filter_map(|seq| first(&|it| it.seq == *seq));
+    let by_id = ask.message_ids.iter();
+    let by_id = by_id.filter_map(|id| first(&|it| it.id == *id));
+    let by_number = ask.client_msg_nos.iter();
+    let by_number = by_number.filter_map(|number| first(&|it| *it.client_msg_no == **number));
+    let found = by_seq.chain(by_id).chain(by_number).take(PAGE_MAX);
     let shown = found.map(|message| message.shown(true)).collect();
     Ok(page((0, 0), false, shown))
 }
@@ -329,10 +331,22 @@ fn not_found() -> Reply {
     Reply::json(200, &json!({ "status": 404 }))
 }
 
+/// Inside the channel that is named; by a client number never.
 fn by_id(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     let ask: Ask = body(request)?;
+    if ask.channel_id.trim().is_empty() || ask.channel_type == 0 {
+        return Err(bad("channel_id和channel_type不能为空！"));
+    }
+    if ask.channel_type == PERSON && ask.login_uid.trim().is_empty() {
+        return Err(bad("login_uid不能为空！"));
+    }
     let world = sim.world();
-    let mut all = world.channels.values().flat_map(|channel| &channel.log);
+    let key = Key::between(&ask.login_uid, &ask.channel_id, ask.channel_type);
+    let mut all = world
+        .channels
+        .get(&key)
+        .into_iter()
+        .flat_map(|channel| &channel.log);
     let found = all.find(|message| message.id == ask.message_id);
     Ok(found.map_or_else(not_found, |message| Reply::json(200, &message.shown(true))))
 }
@@ -425,8 +439,9 @@ fn event(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     if !it.payload.is_null() {
         data["payload"] = it.payload;
     }
+    let id = it.event_id;
     let packet = Packet::Event(Event {
-        id: it.event_id,
+        id: id.clone(),
         kind: it.kind,
         timestamp_ms: it.occurred_at,
         data: data.to_string().into(),
@@ -446,5 +461,37 @@ fn event(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
             session.tell(Out::Packet(packet.clone()));
         }
     }
-    Ok(ok())
+    let told = [
+        "client_msg_no",
+        "event_key",
+        "msg_event_seq",
+        "stream_status",
+        "channel_id",
+        "channel_type",
+        "from_uid",
+    ];
+    let mut answer: Value = told
+        .iter()
+        .map(|name| ((*name).to_owned(), data[*name].clone()))
+        .collect();
+    answer["event_id"] = json!(id);
+    Ok(Reply::json(200, &json!({ "status": 200, "data": answer })))
+}
+
+/// None of them are kept.
+fn events(request: &Request) -> Result<Reply, Reply> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Wanted {
+        client_msg_no: String,
+        from_msg_event_seq: u64,
+        event_key: String,
+    }
+    let it: Wanted = body(request)?;
+    let data = json!({
+        "client_msg_no": it.client_msg_no, "from_msg_event_seq": it.from_msg_event_seq,
+        "next_msg_event_seq": it.from_msg_event_seq, "more": 0, "events": [],
+        "filtered_by_event_key": it.event_key,
+    });
+    Ok(Reply::json(200, &json!({ "status": 200, "data": data })))
 }

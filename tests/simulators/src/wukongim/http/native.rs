@@ -2,7 +2,7 @@
 
 use super::{Reply, Request, channels, conversations, messages};
 use crate::wukongim::channel::Key;
-use crate::wukongim::ids::is_name;
+use crate::wukongim::ids::{SYSTEM, is_name};
 use crate::wukongim::login::{NODE_ID, kicked};
 use crate::wukongim::message::PERSON;
 use crate::wukongim::session::Session;
@@ -111,6 +111,9 @@ fn token(sim: &Sim, request: &Request) -> Result<Reply, Reply> {
     let device: Device = body(request)?;
     if device.token.is_empty() {
         return Err(bad("token不能为空！"));
+    }
+    if device.uid == SYSTEM {
+        return Err(bad("系统账号不允许更新token！"));
     }
     if !is_name(&device.uid) {
         return Err(bad("uid不能为空！或者包含特殊字符！"));
