@@ -290,10 +290,12 @@ async fn whatever_is_sent_is_refused_with_its_reason_and_the_next_good_command_w
         (messages(&world, "IM_CMD").await == 0).then_some(())
     })
     .await;
-    assert_eq!(
-        world.bridge.account("sim/demo").unwrap()["commands_waiting"],
-        0
-    );
+    // Counted after the acknowledgement.
+    eventually("no command waits", || async {
+        let account = world.bridge.account("sim/demo").unwrap();
+        (account["commands_waiting"] == 0).then_some(())
+    })
+    .await;
     assert_eq!(world.bridge.state("sim/demo").as_deref(), Some("online"));
 }
 

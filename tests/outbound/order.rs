@@ -94,6 +94,37 @@ async fn a_busy_account_does_not_wait_for_one_that_is_away_with_5000_commands() 
     }
 }
 
+/// More than is kept read, and as it came: the rest is read from the stream a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_commands_that_wait_for_an_account_are_done_in_their_order() {
+    const WAITING: usize = 400;
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let sleeper = Provider::with(capabilities(|_| {}), AccountState::Backoff, |_| Says::Done);
+    let outbound = owner.serve(&account(), &sleeper).await;
+    let texts: Vec<String> = (0..WAITING)
+        .map(|number| format!("{number:0>60000}"))
+        .collect();
+    for (number, text) in texts.iter().enumerate() {
+        caller
+            .say(&account(), "lobby", &format!("k{number}"), text)
+            .await;
+    }
+    eventually("all are in hand", || async {
+        let waiting = outbound.figures().waiting.load(Ordering::Relaxed);
+        (waiting == WAITING as u64).then_some(())
+    })
+    .await;
+    sleeper.becomes(AccountState::Online);
+    eventually_within(Duration::from_secs(60), "all are done", || async {
+        (sleeper.done().len() == WAITING).then_some(())
+    })
+    .await;
+    caller.all_acknowledged().await;
+    assert!(sleeper.done_in("lobby") == texts, "not in order");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_was_told_to_slow_down_sends_nothing_meanwhile() {
     let nats = Nats::start();

@@ -133,8 +133,8 @@ pub struct Challenge {
 
 impl Down {
     /// From a frame. As a tagged enum inside another one a push would first be made into a tree and then copied out of it,
-    /// which costs more than all else that an adapter does with it. So its members are read in place, and the enum is for
-    /// what is rare.
+    /// which costs more than all else that an adapter does with it. So its members are read in place, as are an answer's,
+    /// and the enum is for what is rare.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Frame<'a> {
@@ -157,6 +157,7 @@ impl Down {
                 redelivered,
                 item: Item::read(item.get())?,
             }),
+            Frame { kind, .. } if kind == "answer" => serde_json::from_str(text).map(Self::Answer),
             _ => serde_json::from_str(text),
         }
     }

@@ -9,7 +9,7 @@ use super::base::Base;
 use super::owned::{Held, IN_PEACE, LOST, Owned};
 use super::plan::Plan;
 use crate::account::Ending;
-use crate::bus::consumer::{ShardConsumer, TakeError};
+use crate::bus::consumer::{Acks, ShardConsumer, TakeError};
 use crate::bus::{Account, Hold, Shard};
 use crate::outbound::{Accounts, Commands, InHand};
 use futures_util::StreamExt;
@@ -127,12 +127,14 @@ impl Keeper {
 
     /// Takes commands and follows the configuration; returns when somebody else has the shard.
     async fn keep(&mut self) {
+        let accounts = Arc::new(Accounts::default());
+        let in_hand = Arc::new(InHand::new(Acks::of(&self.base.bus)));
+        // Accounts connect meanwhile: the lease is what they need, and no command comes before the consumer.
+        self.adopt(&accounts, &in_hand);
         let consumer = match self.take_over().await {
             Ok(consumer) => consumer,
             Err(error) => return tracing::warn!(shard = self.shard.number(), "{error}"),
         };
-        let accounts = Arc::new(Accounts::default());
-        let in_hand = Arc::new(InHand::new(consumer.acks()));
         let commands = Commands::new(
             &self.base.outbound,
             consumer,

@@ -23,7 +23,7 @@ use super::troubles::Troubles;
 use super::webhooks::HookError;
 use crate::admin::{Admin, AdminError, Check, Health};
 use crate::bus::connect::ConnectError;
-use crate::bus::provision::{ProvisionError, provision};
+use crate::bus::provision::{self, ProvisionError, carry_out};
 use crate::bus::shards::{Keeper, ShardEvent, Shards, ShardsError};
 use crate::bus::survey::Survey;
 use crate::bus::{AckTable, Bus, Provider, Shard};
@@ -115,7 +115,7 @@ pub async fn run(origins: Origins, mut signals: Signals) -> Result<End, ServiceE
         telemetry,
         pushed,
     } = listen(&origins, &parts)?;
-    let starting = start(origins, &parts, &registry, &telemetry);
+    let starting = start(origins, &early, &parts, &registry, &telemetry);
     let mut running = tokio::select! {
         biased;
         () = signals.stop() => return Ok(End::Clean),
@@ -209,6 +209,7 @@ fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> 
 
 async fn start(
     origins: Origins,
+    early: &Config,
     parts: &Arc<Parts>,
     registry: &Registry,
     telemetry: &Telemetry,
@@ -217,7 +218,20 @@ async fn start(
         let read = load::read(&origins, &Plugins::default(), &Plugins::default());
         read.map(|read| (origins, read))
     });
-    let (origins, read) = read.await?.map_err(ServiceError::Config)?;
+    // Plugins and NATS at the same time; what is wrong with the configuration ends it all the same, and first.
+    let (mut read, mut reached) = (
+        std::pin::pin!(read),
+        std::pin::pin!(reach(early, &parts.health)),
+    );
+    let mut found = None;
+    let read = loop {
+        tokio::select! {
+            biased;
+            read = &mut read => break read,
+            reached = &mut reached, if found.is_none() => found = Some(reached),
+        }
+    };
+    let (origins, read) = read?.map_err(ServiceError::Config)?;
     set_plugins(&parts.health, &read.plan);
     let Read { config, .. } = &read;
     let config = config.clone();
@@ -226,9 +240,17 @@ async fn start(
     // Set once, here.
     let _ = parts.plan.set(plan.clone());
 
-    let bus = connect(&config, &parts.health).await?;
+    let Found {
+        bus,
+        objects,
+        mut survey,
+    } = match found {
+        Some(found) => found?,
+        None => reached.await?,
+    };
     let limits = settings::limits(&config.nats);
-    for one in provision(&bus, &limits, config.nats.provision).await? {
+    let is_due = objects.is_due();
+    for one in carry_out(&bus, objects, config.nats.provision).await? {
         tracing::warn!(code = "nats_object_differs", "{one}");
     }
     let acks = AckTable::start(&bus.data).await;
@@ -237,7 +259,9 @@ async fn start(
     let version = env!("CARGO_PKG_VERSION");
     let lease = settings::shards(&config.nats);
     let (keeper, shards, events) = Keeper::new(&bus, version, lease, wishes.subscribe());
-    let survey = Survey::take(bus.control.api(), &bus.subjects).await;
+    if is_due {
+        survey = Survey::take(bus.control.api(), &bus.subjects).await.ok();
+    }
     let lookout = Lookout::new(bus.subjects.root(), survey.unwrap_or_default());
     let base = Arc::new(Base {
         inbound: inbound::Gateway::new(&bus, &acks, &limits, telemetry),
@@ -279,6 +303,28 @@ async fn start(
         troubles: Troubles::default(),
         promises,
         _tasks: tasks,
+    })
+}
+
+/// NATS as it is: nothing is made there while the configuration may still be refused.
+struct Found {
+    bus: Bus,
+    objects: provision::Plan,
+    /// None: the server did not answer for all objects.
+    survey: Option<Survey>,
+}
+
+async fn reach(config: &Config, health: &Health) -> Result<Found, ServiceError> {
+    let bus = connect(config, health).await?;
+    let limits = settings::limits(&config.nats);
+    let (objects, survey) = tokio::join!(
+        provision::plan(&bus, &limits),
+        Survey::take(bus.control.api(), &bus.subjects),
+    );
+    Ok(Found {
+        objects: objects?,
+        survey: survey.ok(),
+        bus,
     })
 }
 

@@ -88,8 +88,10 @@ impl AccountKeys {
             keys: BTreeMap::new(),
             bytes: 0,
         };
+        // Begun beside the fence, it tells of the fence, too.
+        let watch = Watch::new(connection, &keys.bucket, &format!("{}.>", keys.account));
         keys.raise(epoch).await?;
-        timeout(LOAD_WITHIN, keys.load(connection))
+        timeout(LOAD_WITHIN, keys.load(watch))
             .await
             .map_err(|_| KeysError::Unavailable("the keys were not told in time".to_owned()))?;
         Ok(keys)
@@ -132,8 +134,7 @@ impl AccountKeys {
     }
 
     /// The watch ends at the own fence, not before: a follower may lag, and everything older comes first.
-    async fn load(&mut self, connection: &Connection) {
-        let mut watch = Watch::new(connection, &self.bucket, &format!("{}.>", self.account));
+    async fn load(&mut self, mut watch: Watch) {
         let fence = self.fence_key();
         loop {
             match watch.next().await {

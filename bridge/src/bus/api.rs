@@ -304,14 +304,17 @@ fn parse_headers(block: &[u8]) -> HeaderMap {
     headers
 }
 
-/// Looks a header up; senders do not agree on case.
+/// Looks a header up; senders do not agree on case. Allocates nothing, which the library's own look-up does.
 pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    if let Some(value) = headers.get(name) {
-        return Some(value.as_str());
+    let mut similar = None;
+    for (key, values) in headers.iter() {
+        let key: &str = key.as_ref();
+        if key == name {
+            return values.first().map(async_nats::HeaderValue::as_str);
+        }
+        if key.eq_ignore_ascii_case(name) {
+            similar = values.first();
+        }
     }
-    headers
-        .iter()
-        .find(|(key, _)| AsRef::<str>::as_ref(*key).eq_ignore_ascii_case(name))
-        .and_then(|(_, values)| values.first())
-        .map(async_nats::HeaderValue::as_str)
+    similar.map(async_nats::HeaderValue::as_str)
 }

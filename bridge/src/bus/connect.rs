@@ -208,10 +208,11 @@ pub struct Bus {
 impl Bus {
     /// Connects once and looks at what answers. Fails within some seconds.
     pub async fn connect(settings: &Settings) -> Result<Self, ConnectError> {
-        let data = connect(settings).await?;
+        let (data, control) = tokio::join!(connect(settings), connect(settings));
+        let data = data?;
         let info = data.client.server_info();
         check_server(&info, &settings.urls.join(","))?;
-        let control = connect(settings).await?;
+        let control = control?;
         check_jetstream(control.api(), &settings.urls.join(",")).await?;
         Ok(Self {
             data,
@@ -269,7 +270,17 @@ async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
     let (denials, _) = broadcast::channel(DENIALS);
     let itself: Arc<OnceLock<Client>> = Arc::default();
     let slow_consumers: Arc<AtomicU64> = Arc::default();
-    let options = options(settings)?.event_callback({
+    let was_there: Arc<OnceLock<()>> = Arc::default();
+    let delay = {
+        let was_there = Arc::clone(&was_there);
+        // The library asks before the very first attempt, too; who waits between those is `connect_patiently`.
+        move |attempt| match was_there.get() {
+            Some(()) => reconnect_delay(attempt),
+            None => Duration::ZERO,
+        }
+    };
+    let options = options(settings)?.reconnect_delay_callback(delay);
+    let options = options.event_callback({
         let (itself, denials) = (Arc::clone(&itself), denials.clone());
         let slow = Arc::clone(&slow_consumers);
         move |event| {
@@ -302,7 +313,7 @@ async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
         .await
         .map_err(|error| refused(&error, &url, settings))?;
     // Empty until here.
-    let _ = itself.set(client.clone());
+    let _ = (was_there.set(()), itself.set(client.clone()));
     let replies = Replies::start(client.clone(), denials.subscribe(), connects.clone())
         .await
         .map_err(|error| ConnectError::Unreachable {
@@ -325,7 +336,6 @@ fn options(settings: &Settings) -> Result<ConnectOptions, ConnectError> {
         .connection_timeout(CONNECT_WITHIN)
         .request_timeout(Some(CONNECT_WITHIN))
         .client_capacity(CHANNEL_MESSAGES)
-        .reconnect_delay_callback(reconnect_delay)
         .require_tls(settings.tls.is_required);
     if settings.tls.is_first {
         options = options.tls_first();

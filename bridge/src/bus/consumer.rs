@@ -54,6 +54,13 @@ pub struct Acks {
 }
 
 impl Acks {
+    /// Of whatever consumers there are on this connection.
+    pub fn of(bus: &Bus) -> Self {
+        Self {
+            client: bus.data.client().clone(),
+        }
+    }
+
     /// Done: it is never delivered again. Not confirmed: a lost one leads to a redelivery, which the ledger answers.
     pub async fn done(&self, ack: &AckSubject) {
         self.send(ack, "+ACK").await;

@@ -97,7 +97,7 @@ impl Bucket {
 
     /// Subject of a key; of several with wildcards.
     pub fn subject(&self, key: &str) -> Subject {
-        format!("{}{key}", self.prefix).into()
+        [&*self.prefix, key].concat().into()
     }
 
     /// Key of a subject of this bucket.
@@ -169,7 +169,6 @@ impl Bucket {
         operation: Option<&'static str>,
         write: Write<'_>,
     ) -> Result<u64, WriteError> {
-        let headers = self.headers(operation, &write);
         let until = Instant::now() + write.within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -177,7 +176,7 @@ impl Bucket {
                 .replies()
                 .ask(
                     self.subject(key),
-                    Some(headers.clone()),
+                    Some(self.headers(operation, &write)),
                     value.clone(),
                     left,
                 )

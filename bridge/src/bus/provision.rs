@@ -8,6 +8,7 @@ use super::connect::Bus;
 use super::denied::Denied;
 use super::objects::{Limits, ObjectKind, Wanted, wanted};
 use super::replies::AskError;
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
@@ -194,34 +195,43 @@ impl ProvisionError {
 
 /// Compares. Reads only.
 pub async fn plan(bus: &Bus, limits: &Limits) -> Result<Plan, ProvisionError> {
-    let api = bus.control.api();
-    check_captures(bus).await?;
+    // Everything is asked for at once, and judged in order.
+    let wanted = wanted(&bus.subjects, limits);
+    let there = join_all(wanted.iter().map(|wanted| look(bus, wanted)));
+    let (captured, there) = tokio::join!(check_captures(bus), there);
+    captured?;
     let mut plan = Plan {
         steps: Vec::new(),
         differences: Vec::new(),
     };
-    for wanted in wanted(&bus.subjects, limits) {
-        let name = wanted.stream();
-        let there = patiently(|| api.stream(&name)).await.map_err(unanswered)?;
-        let action = match there {
-            None => {
-                check_taken(bus, &wanted).await?;
-                Action::Make
-            }
-            Some(info) => {
-                let Value::Object(config) = info.config else {
-                    return Err(ProvisionError::Refused {
-                        kind: wanted.kind,
-                        name: wanted.name,
-                        why: "its configuration is no JSON object".to_owned(),
-                    });
-                };
-                compare(&wanted, config, &mut plan.differences)
+    for (wanted, there) in wanted.into_iter().zip(there) {
+        let action = match there? {
+            None => Action::Make,
+            Some(Value::Object(config)) => compare(&wanted, config, &mut plan.differences),
+            Some(_) => {
+                return Err(ProvisionError::Refused {
+                    kind: wanted.kind,
+                    name: wanted.name,
+                    why: "its configuration is no JSON object".to_owned(),
+                });
             }
         };
         plan.steps.push(Step { wanted, action });
     }
     Ok(plan)
+}
+
+/// The configuration of an object that is there. Where there is none, it must be possible to make it.
+async fn look(bus: &Bus, wanted: &Wanted) -> Result<Option<Value>, ProvisionError> {
+    let name = wanted.stream();
+    let there = patiently(|| bus.control.api().stream(&name)).await;
+    match there.map_err(unanswered)? {
+        Some(info) => Ok(Some(info.config)),
+        None => {
+            check_taken(bus, wanted).await?;
+            Ok(None)
+        }
+    }
 }
 
 /// Makes and widens what the plan says. What is there already, as wanted, is a success.
@@ -248,6 +258,15 @@ pub async fn provision(
     may_make: bool,
 ) -> Result<Vec<ObjectDifference>, ProvisionError> {
     let first = plan(bus, limits).await?;
+    carry_out(bus, first, may_make).await
+}
+
+/// As [`provision`], with the comparison made before.
+pub async fn carry_out(
+    bus: &Bus,
+    first: Plan,
+    may_make: bool,
+) -> Result<Vec<ObjectDifference>, ProvisionError> {
     if may_make {
         apply(bus, &first).await?;
     } else if let Some(step) = first
@@ -275,11 +294,12 @@ pub async fn provision(
 /// A stream that stores requests would answer them first, with its acknowledgement.
 async fn check_captures(bus: &Bus) -> Result<(), ProvisionError> {
     let api = bus.control.api();
-    for subject in bus.subjects.never_captured() {
-        let streams = patiently(|| api.streams_capturing(&subject))
-            .await
-            .map_err(unanswered)?;
-        if let Some(stream) = streams.into_iter().next() {
+    let subjects = bus.subjects.never_captured();
+    let asked = subjects
+        .iter()
+        .map(|subject| patiently(|| api.streams_capturing(subject)));
+    for (subject, streams) in subjects.iter().zip(join_all(asked).await) {
+        if let Some(stream) = streams.map_err(unanswered)?.into_iter().next() {
             return Err(ProvisionError::Captured {
                 stream,
                 subject: subject.to_string(),

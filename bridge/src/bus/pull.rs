@@ -152,13 +152,16 @@ pub(super) struct Delivery {
 impl Delivery {
     /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<count>.<sequence>.<own sequence>.<time>.<pending>[.<random>]`
     pub(super) fn parse(reply: &str) -> Option<Self> {
-        let tokens: Vec<&str> = reply.split('.').collect();
-        let first = match tokens.len() {
+        let first = match reply.split('.').count() {
             9 => 4,
             11.. => 6,
             _ => return None,
         };
-        let number = |offset: usize| tokens.get(first + offset)?.parse().ok();
+        let mut tokens = [""; 5];
+        for (token, text) in tokens.iter_mut().zip(reply.split('.').skip(first)) {
+            *token = text;
+        }
+        let number = |offset: usize| tokens[offset].parse().ok();
         Some(Self {
             count: number(0)?,
             stream_sequence: number(1)?,

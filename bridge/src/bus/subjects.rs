@@ -6,6 +6,7 @@ use super::shard::Shard;
 use super::token::{Account, Action, Kind, Provider, Root, TokenError};
 use async_nats::Subject;
 use im_bridge_sdk::model::ids::{caller_token, channel_token};
+use std::fmt::Write as _;
 
 /// Queue group of everything that only the owner of an account answers.
 pub const QUEUE_GROUP: &str = "im-bridge";
@@ -47,6 +48,8 @@ pub enum ControlSubject {
     Plugin { provider: Provider, verb: Action },
 }
 
+/// Room for a subject of usual length while it is written.
+const SUBJECT_BYTES: usize = 128;
 /// Stands where an alias would: control and state of a plugin, not of an account.
 const PLUGIN: &str = "_adapter";
 
@@ -60,7 +63,9 @@ impl Subjects {
     }
 
     fn make(&self, rest: std::fmt::Arguments<'_>) -> Subject {
-        Subject::from(format!("{}.v1.{rest}", self.root))
+        let mut subject = String::with_capacity(SUBJECT_BYTES);
+        write!(subject, "{}.v1.{rest}", self.root).expect("a text grows");
+        Subject::from(subject.as_str())
     }
 
     pub fn event(&self, account: &Account, kind: &Kind, channel: Option<&str>) -> Subject {

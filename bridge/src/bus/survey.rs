@@ -8,6 +8,7 @@ use super::api::{Api, ApiError, StreamInfo, Which};
 use super::clock::unix_ms;
 use super::objects::{Limits, Names, ObjectKind, wanted};
 use super::subjects::Subjects;
+use futures_util::future::join_all;
 use im_bridge_sdk::model::Time;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -78,16 +79,18 @@ impl Survey {
     /// One of them was not answered for.
     pub async fn take(api: &Api, subjects: &Subjects) -> Result<Self, ApiError> {
         let mut survey = Self::default();
-        for wanted in wanted(subjects, &Limits::default()) {
+        let wanted = wanted(subjects, &Limits::default());
+        let asked = wanted.iter().map(async |wanted| {
             let asked = Instant::now();
-            let Some(info) = api.stream(&wanted.stream()).await? else {
-                continue;
-            };
-            let way = asked.elapsed();
+            let info = api.stream(&wanted.stream()).await;
+            (info, asked.elapsed())
+        });
+        for (wanted, (info, way)) in wanted.iter().zip(join_all(asked).await) {
+            let Some(info) = info? else { continue };
             let differs = info.ts.and_then(|ts| clock_differs(ts, way));
             survey.clock_differs_ms = survey.clock_differs_ms.or(differs);
             let key = wanted.storage_key.unwrap_or("max_file_store of the server");
-            let object = Object::new(wanted.kind, wanted.name, key, &info);
+            let object = Object::new(wanted.kind, wanted.name.clone(), key, &info);
             survey.objects.push(object);
         }
         Ok(survey)

@@ -126,6 +126,13 @@ pub struct Kind {
     pub action: Action,
 }
 
+impl Kind {
+    /// Its text, in one allocation of its size.
+    pub fn name(&self) -> String {
+        [self.resource.as_str(), self.action.as_str()].join(".")
+    }
+}
+
 impl FromStr for Kind {
     type Err = TokenError;
 

@@ -12,12 +12,12 @@
 //! the same descriptor number would be taken for the old image.
 
 use super::config::StageMode;
-use super::content::{Content, Sha256};
+use super::content::Content;
 use super::error::Problem;
 use super::trust::own_uid;
 use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ use std::time::{Duration, SystemTime};
 /// Read and execute, for nobody else.
 const FILE_MODE: u32 = 0o500;
 const FOLDER_MODE: u32 = 0o700;
+/// Of a copy, while it is compared.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Long enough for a bridge that is rolled back to find its copies.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
 
@@ -115,16 +117,33 @@ fn private_folder(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A copy that is there already is hashed again: its name is a claim.
+/// A copy that is there already is read again: its name is a claim.
 fn holds(path: &Path, content: &Content) -> io::Result<bool> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => Ok(metadata.is_file()
             && metadata.mode() & 0o7777 == FILE_MODE
             && metadata.uid() == own_uid()
             && metadata.len() == content.bytes.len() as u64
-            && Sha256::of(&std::fs::read(path)?) == content.sha256),
+            && is_same(File::open(path)?, &content.bytes)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Piece by piece, since all of it is in memory once already.
+fn is_same(mut file: File, content: &[u8]) -> io::Result<bool> {
+    let (mut piece, mut rest) = (vec![0; PIECE_BYTES], content);
+    loop {
+        let read = match file.read(&mut piece) {
+            Ok(0) => return Ok(rest.is_empty()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        match rest.split_at_checked(read) {
+            Some((same, more)) if *same == piece[..read] => rest = more,
+            _ => return Ok(false),
+        }
     }
 }
 
@@ -196,6 +215,7 @@ fn in_memory(content: &Content) -> Result<Staged, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::content::Sha256;
     use super::*;
 
     #[test]

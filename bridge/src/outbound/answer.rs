@@ -185,24 +185,24 @@ impl Desk {
     /// False: the lease was lost first.
     async fn keep(&self, work: &Work, verdict: &mut Verdict) -> bool {
         let ledger = &self.gateway.ledger;
-        let stored = verdict.stored();
-        let kept = match &verdict.keep {
+        let kept = match std::mem::replace(&mut verdict.keep, Keep::Nothing) {
             Keep::Nothing => Kept::Yes,
             Keep::Done { held, native_id } => {
-                let native_id = native_id.as_deref();
-                ledger
-                    .done(held.clone(), stored, native_id, &self.hold)
-                    .await
+                let stored = verdict.stored();
+                ledger.done(held, stored, native_id, &self.hold).await
             }
             Keep::Unknown(held) => {
                 let is_new = held.earlier().is_none();
-                let kept = ledger.unknown(held, stored, &self.hold).await;
+                let kept = ledger.unknown(&held, verdict.stored(), &self.hold).await;
                 self.unresolved(i64::from(kept == Kept::Yes && is_new));
+                // Its truth may come late.
+                verdict.keep = Keep::Unknown(held);
                 kept
             }
             Keep::Released(held) => {
-                let last = work.sequence().map(|sequence| (sequence, stored));
-                ledger.release(held, last, &self.hold).await
+                let sequence = work.sequence();
+                let last = sequence.map(|sequence| (sequence, verdict.stored()));
+                ledger.release(&held, last, &self.hold).await
             }
         };
         if kept == Kept::Refused {

@@ -24,24 +24,32 @@ const FORWARD_DEPTH_MAX: usize = 3;
 const CHANNEL_BYTES_MAX: usize = 512;
 
 /// Members and ranges: what needs no account to be known.
-pub fn params(command: Command, data: &Data) -> Result<(), Fail> {
-    command
-        .check(&data.params)
-        .map_err(|refused| bad_param("/params", &refused))?;
-    if matches!(command, Command::MessageSend | Command::MessageUpdate) {
+pub fn params(command: Command, data: &mut Data) -> Result<(), Fail> {
+    let params = &data.params;
+    let message = match command {
+        Command::MessageSend => {
+            strict::read(params).map(|read: params::MessageSend| Some(read.message))
+        }
+        Command::MessageUpdate => {
+            strict::read(params).map(|read: params::MessageUpdate| Some(read.message))
+        }
+        _ => command.check(params).map(|()| None),
+    };
+    let message = message.map_err(|refused| bad_param("/params", &refused))?;
+    if let Some(message) = message {
         // Before the schema, which can say less about them.
-        let segments = read::<DraftOnly>(&data.params).message.segments;
-        for (index, segment) in segments.iter().enumerate() {
+        for (index, segment) in message.segments.iter().enumerate() {
             well_formed(segment, &format!("/params/message/segments/{index}"), 0)?;
         }
+        data.parts = parts(&message);
     }
+    let params = &data.params;
     let validator = validator(command);
-    if let Some(error) = validator
-        .iter_errors(&serde_json::json!({ "params": data.params }))
-        .next()
+    if !validator.is_valid(params)
+        && let Some(error) = validator.iter_errors(params).next()
     {
         let error = closest(&error);
-        let place = error.instance_path().as_str().to_owned();
+        let place = format!("/params{}", error.instance_path().as_str());
         return Err(Fail::certain(ErrorCode::BadParam, error.masked().to_string()).at(place));
     }
     channel(&data.params, "/params")?;
@@ -63,10 +71,12 @@ pub fn params(command: Command, data: &Data) -> Result<(), Fail> {
 
 /// An id that no event can bear is no channel's: the echo of what is sent there would be lost.
 fn channel(params: &Value, at: &str) -> Result<(), Fail> {
-    for place in ["/to/channel_id", "/channel_id"] {
-        let Some(id) = params.pointer(place).and_then(Value::as_str) else {
-            continue;
-        };
+    let places = [
+        ("/to/channel_id", &params["to"]["channel_id"]),
+        ("/channel_id", &params["channel_id"]),
+    ];
+    for (place, id) in places {
+        let Some(id) = id.as_str() else { continue };
         if id.len() > CHANNEL_BYTES_MAX || id.contains(char::is_control) {
             let text = format!(
                 "a channel id has at most {CHANNEL_BYTES_MAX} bytes and no control characters"
@@ -95,25 +105,28 @@ fn closest<'e>(error: &'e ValidationError<'e>) -> &'e ValidationError<'e> {
     }
 }
 
-/// The command's schema, compiled at its first use: most accounts use few of them.
+/// The schema of the command's parameters, compiled at its first use: most accounts use few of them.
 fn validator(command: Command) -> Arc<jsonschema::Validator> {
     static MADE: LazyLock<Mutex<HashMap<Command, Arc<jsonschema::Validator>>>> =
         LazyLock::new(Mutex::default);
     static ALL: LazyLock<Vec<(String, Value)>> = LazyLock::new(schema::all);
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let validator = made.entry(command).or_insert_with(|| {
+    // One for all commands: to read every schema costs more than all that follows.
+    static REGISTRY: LazyLock<jsonschema::Registry<'static>> = LazyLock::new(|| {
         let resources = ALL.iter().map(|(name, schema)| (schema::urn(name), schema));
-        let registry = jsonschema::Registry::new();
-        let registry = resources.fold(registry, |registry, (urn, schema)| {
+        let registry = resources.fold(jsonschema::Registry::new(), |registry, (urn, schema)| {
             registry
                 .add(urn, schema)
                 .expect("the model's schemas are schemas")
         });
-        let registry = registry.prepare().expect("they refer to each other only");
+        registry.prepare().expect("they refer to each other only")
+    });
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let validator = made.entry(command).or_insert_with(|| {
         let own = schema::urn(&format!("cmd.{command}"));
+        let params = format!("{own}#/properties/params");
         let validator = jsonschema::options()
-            .with_registry(&registry)
-            .build(&serde_json::json!({ "$ref": own }))
+            .with_registry(&REGISTRY)
+            .build(&serde_json::json!({ "$ref": params }))
             .expect("the model's schemas are schemas");
         Arc::new(validator)
     });
@@ -127,42 +140,41 @@ pub fn abilities(command: Command, data: &Data, can: &Capabilities) -> Result<()
         let text = format!("the provider does not offer {command}, by its capabilities");
         return Err(Fail::certain(ErrorCode::UnsupportedCommand, text));
     }
-    let drafts = match command {
-        Command::MessageSend | Command::MessageUpdate => {
-            vec![(
-                read::<DraftOnly>(&data.params).message,
-                "/params/message".to_owned(),
-            )]
-        }
-        _ => Vec::new(),
+    match command {
+        Command::MessageSend | Command::MessageUpdate => message(&data.parts, &data.options, can),
+        _ => Ok(()),
+    }
+}
+
+/// All that is looked at of a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    kind: SegmentType,
+    has_fallback: bool,
+    word_bytes: usize,
+}
+
+fn parts(message: &params::Draft) -> Vec<Part> {
+    let part = |segment: &Segment| Part {
+        kind: segment.segment_type(),
+        has_fallback: segment.fallback.is_some(),
+        word_bytes: words(segment),
     };
-    drafts
-        .iter()
-        .try_for_each(|(draft, place)| message(draft, &data.options, place, can))
+    message.segments.iter().map(part).collect()
 }
 
-/// The one member of the parameters that holds segments.
-#[derive(serde::Deserialize)]
-struct DraftOnly {
-    message: params::Draft,
+/// Of one message of a checked batch.
+pub fn parts_of_item(params: &Value) -> Vec<Part> {
+    let item: params::MessageSend = strict::read(params).expect("checked before with its batch");
+    parts(&item.message)
 }
 
-fn read<T: serde::de::DeserializeOwned>(params: &Value) -> T {
-    serde_json::from_value(params.clone()).expect("checked before against the same types")
-}
-
-fn message(
-    draft: &params::Draft,
-    options: &Options,
-    place: &str,
-    can: &Capabilities,
-) -> Result<(), Fail> {
-    for (index, segment) in draft.segments.iter().enumerate() {
-        let place = format!("{place}/segments/{index}");
-        let kind = segment.segment_type();
-        let level = can.segments.send.get(kind);
+fn message(parts: &[Part], options: &Options, can: &Capabilities) -> Result<(), Fail> {
+    const PLACE: &str = "/params/message";
+    for (index, part) in parts.iter().enumerate() {
+        let level = can.segments.send.get(part.kind);
         // Level 0 has a rendering of its own; below it only the segment's own words can stand in.
-        let has_substitute = level >= Level::Fallback || segment.fallback.is_some();
+        let has_substitute = level >= Level::Fallback || part.has_fallback;
         let goes = level >= Level::Partial
             || match options.on_unsupported {
                 OnUnsupported::Drop => true,
@@ -170,31 +182,31 @@ fn message(
                 OnUnsupported::Fail => false,
             };
         if !goes {
+            let kind = part.kind;
             let text = format!("the provider cannot carry a segment of type {kind}");
             let hint = match options.on_unsupported {
                 OnUnsupported::Fail => "set options.on_unsupported to \"fallback\" or \"drop\"",
                 _ => "give the segment a fallback text",
             };
             return Err(Fail::certain(ErrorCode::UnsupportedSegment, text)
-                .at(place)
+                .at(format!("{PLACE}/segments/{index}"))
                 .hint(Some(hint.to_owned())));
         }
     }
-    let kinds = || draft.segments.iter().map(Segment::segment_type);
-    let is_mixed = draft.segments.len() > 1 && kinds().any(goes_alone);
+    let is_mixed = parts.len() > 1 && parts.iter().any(|part| goes_alone(part.kind));
     if is_mixed && can.features.get(Feature::MixedSegments) <= Level::Dropped && !options.split {
         let text = "the provider carries these segments in several messages only";
         let hint = "set options.split to true, or send them one by one".to_owned();
         return Err(Fail::certain(ErrorCode::BadSegment, text)
-            .at(format!("{place}/segments"))
+            .at(format!("{PLACE}/segments"))
             .hint(Some(hint)));
     }
     if let Some(most) = can.limits.max_payload_bytes {
         // The exact size is the provider's encoding's; the words alone are a lower bound of it.
-        let words: usize = draft.segments.iter().map(words).sum();
+        let words: usize = parts.iter().map(|part| part.word_bytes).sum();
         if words as u64 > most {
             let text = format!("the message has {words} bytes of text, the provider takes {most}");
-            return Err(Fail::certain(ErrorCode::PayloadTooLarge, text).at(place));
+            return Err(Fail::certain(ErrorCode::PayloadTooLarge, text).at(PLACE));
         }
     }
     Ok(())

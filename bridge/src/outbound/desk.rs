@@ -10,6 +10,7 @@ use super::work::Work;
 use crate::bus::{Account, Hold};
 use crate::telemetry::AccountLabels;
 use im_bridge_sdk::model::Capabilities;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,14 +47,14 @@ impl Desk {
 
     /// False: another command with this key is being worked on.
     pub(super) fn take_key(&self, work: &mut Work) -> bool {
-        let Some(key) = work.key_at(&self.account, self.key_chars()) else {
+        let Some(key) = work.client_ref(self.key_chars()).map(Cow::into_owned) else {
             return true;
         };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if !keys.insert(key.client_ref.clone()) {
+        if !keys.insert(key.clone()) {
             return false;
         }
-        work.key_in_hand = Some(key.client_ref);
+        work.key_in_hand = Some(key);
         true
     }
 

@@ -19,7 +19,6 @@ use super::work::{Key, Origin, What, Work};
 use crate::bus::clock::unix_ms;
 use crate::bus::kv::WriteError;
 use crate::loader::host::Command as HandedOver;
-use bytes::Bytes;
 use im_bridge_sdk::model::{Command, Durable, ErrorClass, ErrorCode, ErrorObject, ResultStatus};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -344,7 +343,7 @@ impl Desk {
             name: work.name.clone(),
             channel: work.channel.as_deref().map(Into::into),
             idempotency_key: key.map_or("", |key| &key.client_ref).into(),
-            body: Bytes::copy_from_slice(&work.data.body),
+            body: work.data.body.clone(),
             deadline_ms: unix_ms().saturating_add(left_ms),
             is_redelivered,
             trace: work.trace(),

@@ -6,10 +6,13 @@
 mod tree;
 
 use super::Fail;
+use super::check::Part;
 use crate::bus::api::header;
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use im_bridge_sdk::model::{ErrorCode, Options, Time, strict};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -39,9 +42,11 @@ pub struct Data {
     /// As it was written, if it was.
     pub key: Option<String>,
     pub params: Value,
+    /// Segments of the message that is to be sent, once the parameters are checked.
+    pub parts: Vec<Part>,
     pub options: Options,
     /// `{"params":…,"options":…}` as sent: the body at the plugin boundary.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// Which ids to fall back to when the command brings none.
@@ -101,8 +106,7 @@ pub fn read(
         tracestate: of_header("tracestate"),
         ..Attributes::default()
     };
-    let is_declared =
-        of_header("Content-Type").is_some_and(|kind| kind.starts_with("application/cloudevents"));
+    let is_declared = headers.is_some_and(is_declared);
     let data = if is_declared || has_specversion(body) {
         structured(command, body, &mut attributes)
     } else {
@@ -139,6 +143,26 @@ pub fn read(
     (attributes, data)
 }
 
+/// When a command is late, by its envelope alone; none also where that says nothing sensible, which is found when it is read.
+pub fn expiry_of(headers: &HeaderMap, body: &[u8]) -> Option<Time> {
+    #[derive(Deserialize)]
+    struct Probe {
+        specversion: Option<IgnoredAny>,
+        expirytime: Option<String>,
+    }
+    let probe: Option<Probe> = serde_json::from_slice(body).ok();
+    let probe = probe.filter(|probe| is_declared(headers) || probe.specversion.is_some());
+    match probe {
+        Some(structured) => structured.expirytime?.parse().ok(),
+        None => header(headers, "ce-expirytime")?.parse().ok(),
+    }
+}
+
+/// Whether its headers call the body a CloudEvent.
+fn is_declared(headers: &HeaderMap) -> bool {
+    header(headers, "Content-Type").is_some_and(|kind| kind.starts_with("application/cloudevents"))
+}
+
 /// It stands in headers, where a line must not end.
 fn unfit_id(id: &str) -> Option<String> {
     if id.is_empty() || id.len() > ID_BYTES_MAX {
@@ -156,7 +180,7 @@ fn unfit_id(id: &str) -> Option<String> {
 fn has_specversion(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Probe {
-        specversion: Option<serde::de::IgnoredAny>,
+        specversion: Option<IgnoredAny>,
     }
     serde_json::from_slice::<Probe>(body).is_ok_and(|probe| probe.specversion.is_some())
 }
@@ -206,31 +230,32 @@ fn binary(
 ) -> Result<Data, Fail> {
     let attribute = |name: &str| {
         headers
-            .and_then(|headers| header(headers, &format!("ce-{name}")))
+            .and_then(|headers| header(headers, name))
             .map(str::to_owned)
     };
-    if let Some(id) = attribute("id") {
+    if let Some(id) = attribute("ce-id") {
         attributes.id = id;
     }
-    attributes.source = attribute("source");
-    attributes.correlation_id = attribute("correlationid");
+    attributes.source = attribute("ce-source");
+    attributes.correlation_id = attribute("ce-correlationid");
     attributes.traceparent = attributes
         .traceparent
         .take()
-        .or_else(|| attribute("traceparent"));
+        .or_else(|| attribute("ce-traceparent"));
     attributes.tracestate = attributes
         .tracestate
         .take()
-        .or_else(|| attribute("tracestate"));
-    fits(command, attribute("type").as_deref())?;
-    attributes.expiry = expiry(attribute("expirytime").as_deref())?;
+        .or_else(|| attribute("ce-tracestate"));
+    fits(command, attribute("ce-type").as_deref())?;
+    attributes.expiry = expiry(attribute("ce-expirytime").as_deref())?;
     data(body)
 }
 
 fn fits(command: &str, kind: Option<&str>) -> Result<(), Fail> {
+    let Some(kind) = kind else { return Ok(()) };
     let expected = format!("im-bridge.cmd.{command}.v1");
     match kind {
-        Some(kind) if kind != expected => {
+        kind if kind != expected => {
             let shown: String = kind.chars().take(64).collect();
             Err(bad_request(format!(
                 "type `{shown}` does not fit the subject; write `{expected}`"
@@ -255,9 +280,9 @@ fn data(json: &[u8]) -> Result<Data, Fail> {
     #[serde(deny_unknown_fields)]
     struct Known {
         #[serde(default, rename = "idempotency_key")]
-        _idempotency_key: Option<Value>,
+        _idempotency_key: Option<IgnoredAny>,
         #[serde(rename = "params")]
-        _params: Value,
+        _params: IgnoredAny,
         #[serde(default)]
         options: Option<Options>,
     }
@@ -285,12 +310,7 @@ fn data(json: &[u8]) -> Result<Data, Fail> {
         );
         return Err(Fail::certain(ErrorCode::BadParam, problem).at("/idempotency_key"));
     }
-    let mut body = Vec::with_capacity(params.len() + options.len() + 24);
-    body.extend_from_slice(b"{\"params\":");
-    body.extend_from_slice(params.as_bytes());
-    body.extend_from_slice(b",\"options\":");
-    body.extend_from_slice(options.as_bytes());
-    body.push(b'}');
+    let body = ["{\"params\":", params, ",\"options\":", options, "}"].concat();
     let params = match tree {
         Value::Object(mut members) => members.remove("params").unwrap_or_default(),
         _ => Value::Null,
@@ -298,8 +318,9 @@ fn data(json: &[u8]) -> Result<Data, Fail> {
     Ok(Data {
         key: parts.idempotency_key,
         params,
+        parts: Vec::new(),
         options: known.options.unwrap_or_default(),
-        body,
+        body: body.into(),
     })
 }
 

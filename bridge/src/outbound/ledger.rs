@@ -284,7 +284,7 @@ impl Ledger {
                 Some(stored) => Ok(Claim::Ended(stored)),
                 None => {
                     let entry = Entry::fresh(who, 1);
-                    self.rewrite(held, entry).await.map(Claim::Execute)
+                    self.claim_over(held, entry).await.map(Claim::Execute)
                 }
             };
         }
@@ -303,29 +303,33 @@ impl Ledger {
     /// The decision to execute again: of several that decide so, one wins.
     pub async fn take_over(&self, who: &Claimant<'_>, held: Held) -> Result<Held, LedgerError> {
         let entry = Entry::fresh(who, held.entry.claims + 1);
-        self.rewrite(held, entry).await
+        self.claim_over(held, entry).await
     }
 
     /// It happened, or surely will not: this is the answer from now on. Written over whatever does not say so already.
     pub async fn done(
         &self,
-        mut held: Held,
+        held: Held,
         stored: Stored,
-        native_id: Option<&str>,
+        native_id: Option<String>,
         hold: &Hold,
     ) -> Kept {
-        let mut entry = held.entry.clone();
+        let Held {
+            key,
+            mut revision,
+            mut entry,
+        } = held;
         entry.phase = Phase::Done;
         entry.result = Some(stored);
-        entry.native_id = native_id.map(str::to_owned);
+        entry.native_id = native_id;
         let mut patience = Patience::default();
         loop {
-            let error = match self.rewrite(held.clone(), entry.clone()).await {
+            let error = match self.rewrite(&key, revision, &entry).await {
                 Ok(_) => return Kept::Yes,
-                Err(LedgerError::Write(WriteError::Conflict)) => match self.read(&held.key).await {
+                Err(LedgerError::Write(WriteError::Conflict)) => match self.read(&key).await {
                     Ok(Some(found)) if found.entry.phase == Phase::Done => return Kept::Yes,
                     Ok(Some(found)) => {
-                        held.revision = found.revision;
+                        revision = found.revision;
                         continue;
                     }
                     // It expired: nobody will ask any more.
@@ -373,7 +377,7 @@ impl Ledger {
     async fn insist(&self, held: &Held, mut entry: Entry, hold: &Hold) -> Kept {
         let mut patience = Patience::default();
         loop {
-            let error = match self.rewrite(held.clone(), entry.clone()).await {
+            let error = match self.rewrite(&held.key, held.revision, &entry).await {
                 // A conflict: a later owner has its own knowledge of it.
                 Ok(_) | Err(LedgerError::Write(WriteError::Conflict)) => return Kept::Yes,
                 Err(error) => error,
@@ -384,26 +388,26 @@ impl Ledger {
         }
     }
 
-    async fn rewrite(&self, held: Held, entry: Entry) -> Result<Held, LedgerError> {
-        let written = json(&entry);
-        match self
-            .bucket
-            .put(&held.key, written.clone(), self.write(Some(held.revision)))
-            .await
-        {
-            Ok(revision) => Ok(Held {
-                revision,
-                entry,
-                ..held
-            }),
+    /// Claims over what stands there.
+    async fn claim_over(&self, held: Held, entry: Entry) -> Result<Held, LedgerError> {
+        let revision = self.rewrite(&held.key, held.revision, &entry).await?;
+        Ok(Held {
+            revision,
+            entry,
+            ..held
+        })
+    }
+
+    /// Writes over the entry of this revision; its new one.
+    async fn rewrite(&self, key: &str, revision: u64, entry: &Entry) -> Result<u64, LedgerError> {
+        let written = json(entry);
+        let write = self.write(Some(revision));
+        match self.bucket.put(key, written.clone(), write).await {
+            Ok(revision) => Ok(revision),
             // A write whose answer was lost may have been ours: then what stands there is what we wrote.
             Err(error @ (WriteError::Unknown(_) | WriteError::Conflict)) => {
-                match self.bucket.get(&held.key).await? {
-                    Some(found) if found.value.as_ref() == Some(&written) => Ok(Held {
-                        revision: found.revision,
-                        entry,
-                        ..held
-                    }),
+                match self.bucket.get(key).await? {
+                    Some(found) if found.value.as_ref() == Some(&written) => Ok(found.revision),
                     _ => Err(error.into()),
                 }
             }
@@ -429,40 +433,53 @@ fn json(entry: &Entry) -> Bytes {
 
 /// Hash of the parameters with members sorted, so that the same parameters written differently are the same.
 pub fn hash(params: &Value) -> String {
-    let mut text = String::new();
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Vec::with_capacity(256);
     sorted(params, &mut text);
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let digest = digest::digest(&digest::SHA256, &text);
     // 128 bits tell apart what one caller uses one key for.
-    digest.as_ref()[..16]
+    let digits = digest.as_ref()[..16]
         .iter()
-        .map(|byte| format!("{byte:02x}"))
+        .flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(HEX[usize::from(digit)]))
         .collect()
 }
 
-fn sorted(value: &Value, out: &mut String) {
+fn sorted(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(members) => {
-            let mut keys: Vec<&String> = members.keys().collect();
-            keys.sort();
-            out.push('{');
-            for key in keys {
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push(':');
-                sorted(&members[key], out);
-                out.push(',');
+            out.push(b'{');
+            let mut member = |(name, value): (&String, &Value)| {
+                plain(name, out);
+                out.push(b':');
+                sorted(value, out);
+                out.push(b',');
+            };
+            // The JSON library keeps them sorted, unless somebody asks it for their order.
+            if members.keys().is_sorted() {
+                members.iter().for_each(&mut member);
+            } else {
+                let mut all: Vec<_> = members.iter().collect();
+                all.sort_by_key(|(name, _)| *name);
+                all.into_iter().for_each(&mut member);
             }
-            out.push('}');
+            out.push(b'}');
         }
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for item in items {
                 sorted(item, out);
-                out.push(',');
+                out.push(b',');
             }
-            out.push(']');
+            out.push(b']');
         }
-        plain => out.push_str(&plain.to_string()),
+        value => plain(value, out),
     }
+}
+
+fn plain(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("texts and numbers have a JSON form");
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub const REQUESTS_MAX: usize = 256;
 const LATE_MAX: usize = 64;
 /// How late a command may notice that its deadline passed while it waited.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How old the figure of the oldest command may be: to look for it is to look at all.
+const OLDEST_EVERY: Duration = Duration::from_millis(100);
 
 /// Where a command is while it acts.
 #[derive(Clone)]
@@ -91,6 +93,8 @@ pub(super) struct Queue {
     held_bytes: usize,
     held_requests: usize,
     sweep_at: Instant,
+    /// The oldest command is looked for again; while some wait, a sweep comes at the latest.
+    oldest_at: Instant,
 }
 
 impl Queue {
@@ -119,6 +123,7 @@ impl Queue {
             held_bytes: 0,
             held_requests: 0,
             sweep_at: Instant::now() + SWEEP_EVERY,
+            oldest_at: Instant::now(),
             desk,
         }
     }
@@ -247,7 +252,7 @@ impl Queue {
         }
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         let figures = &self.desk.account_figures;
         let in_flight = figures.in_flight.load(Ordering::Relaxed);
         let waiting = (self.held + self.tail.len()) as u64;
@@ -255,10 +260,15 @@ impl Queue {
             .waiting
             .store(waiting.saturating_sub(in_flight), Ordering::Relaxed);
         let kept = self.lanes.iter().chain(self.reads.iter());
+        let now = Instant::now();
         // Lanes hold the earlier ones.
         let oldest = match self.lanes.waiting() + self.reads.waiting() {
             0 => self.tail.oldest_ms(),
-            _ => kept.map(|work| work.since_ms).min(),
+            _ if now < self.oldest_at => return,
+            _ => {
+                self.oldest_at = now + OLDEST_EVERY;
+                kept.map(|work| work.since_ms).min()
+            }
         };
         figures
             .oldest_ms

@@ -18,6 +18,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use im_bridge_sdk::model::ids::{B32, result_id};
 use im_bridge_sdk::model::{ErrorObject, Json, ResultData, ResultStatus, Time, Timing};
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -65,8 +66,8 @@ impl Desk {
 
     /// `data` of the result.
     pub(super) fn data(&self, work: &Work, verdict: &Verdict) -> Bytes {
-        let key = work.key_at(&self.account, self.key_chars());
-        let (idempotency_key, client_ref) = key.map(|it| (it.key, it.client_ref)).unzip();
+        let client_ref = work.client_ref(self.key_chars()).map(Cow::into_owned);
+        let idempotency_key = work.key.clone().filter(|_| client_ref.is_some());
         let is_batch = !work.has_entry() && !work.data.options.dry_run;
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let data = ResultData {

@@ -333,7 +333,7 @@ impl Burial {
 
 /// The account's task only takes, so this waits for no provider; an account that is ending has its commands come again.
 async fn send(outbound: &Outbound, delivered: Box<Delivered>, kind: Kind) {
-    let arrival = match kind.to_string().parse::<Command>() {
+    let arrival = match kind.name().parse::<Command>() {
         Ok(command) => Arrival::Durable(delivered, command),
         Err(_) => Arrival::Strange(delivered, kind),
     };

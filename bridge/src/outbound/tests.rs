@@ -1,4 +1,4 @@
-use super::incoming::{Fallback, read};
+use super::incoming::{Fallback, expiry_of, read};
 use super::{Fail, check};
 use async_nats::HeaderMap;
 use im_bridge_sdk::model::{Capabilities, Command, ErrorCode};
@@ -32,10 +32,10 @@ fn text_message() -> Value {
 #[test]
 fn a_command_typed_by_hand_is_read() {
     let (attributes, data) = send(&json!({"idempotency_key": "hello-1", "params": text_message()}));
-    let data = data.unwrap();
+    let mut data = data.unwrap();
     assert_eq!(attributes.id, "hello-1", "its key names it");
     assert_eq!(data.key.as_deref(), Some("hello-1"));
-    check::params(Command::MessageSend, &data).unwrap();
+    check::params(Command::MessageSend, &mut data).unwrap();
     assert_eq!(
         check::target(&data.params),
         check::Target::Channel("lobby".to_owned())
@@ -137,6 +137,39 @@ fn what_cannot_be_a_command_is_a_bad_request() {
 }
 
 #[test]
+fn what_waits_unread_is_late_when_it_would_be_late_if_it_was_read() {
+    let time = "2025-10-09T09:53:20.000Z";
+    let structured = |expiry: Value| {
+        json!({
+            "specversion": "1.0", "id": "c1", "source": "/app/desk", "type": "im-bridge.cmd.message.send.v1",
+            "expirytime": expiry, "data": {"params": text_message()},
+        })
+    };
+    let mut inside = text_message();
+    inside["expirytime"] = json!(time);
+    for (body, ce_header, is_late) in [
+        (structured(json!(time)), None, true),
+        (structured(json!(null)), None, false),
+        (structured(json!("soon")), None, false),
+        (json!({"params": text_message()}), Some(time), true),
+        (json!({"params": text_message()}), Some("soon"), false),
+        (json!({"params": text_message()}), None, false),
+        (json!({"expirytime": time, "params": inside}), None, false),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(time) = ce_header {
+            headers.insert("CE-ExpiryTime", time);
+        }
+        let body = body.to_string();
+        let command = Command::MessageSend.as_str();
+        let (read, _) = read(command, Some(&headers), body.as_bytes(), NOBODY);
+        let unread = expiry_of(&headers, body.as_bytes());
+        assert_eq!(unread, read.expiry, "{body}");
+        assert_eq!(unread.is_some(), is_late, "{body}");
+    }
+}
+
+#[test]
 fn unknown_members_are_refused_with_their_place_and_the_nearest_name() {
     let (_, data) = send(&json!({"idempotency_key": "k", "params": text_message(), "option": {}}));
     let Fail(error) = data.unwrap_err();
@@ -149,7 +182,7 @@ fn unknown_members_are_refused_with_their_place_and_the_nearest_name() {
     let mut params = text_message();
     params["message"]["segmnets"] = json!([]);
     let (_, data) = send(&json!({"params": params}));
-    let Fail(error) = check::params(Command::MessageSend, &data.unwrap()).unwrap_err();
+    let Fail(error) = check::params(Command::MessageSend, &mut data.unwrap()).unwrap_err();
     assert_eq!(error.path.as_deref(), Some("/params/message/segmnets"));
 }
 
@@ -189,7 +222,7 @@ fn ranges_are_checked_with_their_place() {
     ] {
         let body = json!({"params": params}).to_string();
         let (_, data) = read(command.as_str(), None, body.as_bytes(), NOBODY);
-        let Fail(error) = check::params(command, &data.unwrap()).expect_err(&body);
+        let Fail(error) = check::params(command, &mut data.unwrap()).expect_err(&body);
         assert_eq!(
             (error.code.as_str(), error.path.as_deref()),
             ("bad_param", Some(place)),
@@ -242,7 +275,9 @@ fn what_the_provider_cannot_carry_is_refused_before_it_is_asked() {
     ] {
         let params = json!({"to": {"channel_id": "c"}, "message": {"segments": segments}});
         let (_, data) = send(&json!({"params": params, "options": options}));
-        let found = check::abilities(Command::MessageSend, &data.unwrap(), &abilities());
+        let mut data = data.unwrap();
+        check::params(Command::MessageSend, &mut data).unwrap();
+        let found = check::abilities(Command::MessageSend, &data, &abilities());
         let code = found.err().map(|Fail(error)| error.code.to_string());
         assert_eq!(code.as_deref(), expected, "{segments} {options}");
     }

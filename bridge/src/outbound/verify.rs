@@ -175,9 +175,7 @@ impl Desk {
                     result: Some(result).filter(|it| it.as_str().len() <= DATA_BYTES_MAX),
                     dataref: None,
                 };
-                ledger
-                    .done(held, stored, native_id.as_deref(), &self.hold)
-                    .await
+                ledger.done(held, stored, native_id, &self.hold).await
             }
             Outcome::Failure { error, .. } if error.certain => {
                 ledger.forget_unknown(held, &self.hold).await

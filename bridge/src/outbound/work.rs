@@ -11,7 +11,8 @@ use crate::telemetry::{Carried, CommandSpan, TraceContext};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use im_bridge_sdk::model::ids::client_ref;
-use im_bridge_sdk::model::{Command, ControlVerb, Effect, ErrorClass, ErrorCode, Options};
+use im_bridge_sdk::model::{Command, ControlVerb, Effect, ErrorClass, ErrorCode, Options, Time};
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -57,8 +58,6 @@ pub(super) enum Origin {
 /// The key of a mutating command.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
-    /// As the caller wrote it.
-    pub key: String,
     /// What it became at the provider.
     pub client_ref: String,
     /// Of the ledger's entry.
@@ -125,12 +124,12 @@ pub(super) struct Intake<'a> {
 
 impl Work {
     pub(super) fn read(from: Intake<'_>) -> Self {
+        let name = from.kind.name();
         let what = match from.is_control {
             true => from.kind.action.as_str().parse().map(What::Control).ok(),
-            false => from.kind.to_string().parse().map(What::Command).ok(),
+            false => name.parse().map(What::Command).ok(),
         };
         let what = what.unwrap_or(What::Unknown);
-        let name = from.kind.to_string();
         let fresh = crate::envelope::ulid(im_bridge_sdk::model::Time::from_ms(from.since_ms));
         let fallback = match from.origin {
             Origin::Durable { sequence } => Fallback::Sequence(sequence),
@@ -141,7 +140,7 @@ impl Work {
             Origin::Durable { sequence } => attributes.id != format!("seq-{sequence}"),
             _ => attributes.id != fresh,
         };
-        let (data, mut fail) = match read {
+        let (mut data, mut fail) = match read {
             Ok(data) => (data, None),
             Err(fail) => (empty(), Some(fail)),
         };
@@ -151,7 +150,7 @@ impl Work {
             .clone()
             .or_else(|| is_named.then(|| attributes.id.clone()));
         if fail.is_none() {
-            fail = unfit(what, &data, key.is_some(), &name);
+            fail = unfit(what, &mut data, key.is_some(), &name);
         }
         let target = match (what, &fail) {
             (What::Command(_), None) => check::target(&data.params),
@@ -168,7 +167,7 @@ impl Work {
             ),
             span: None,
             attempts_told: 0,
-            is_redriven: header(from.headers, REDRIVE).is_some(),
+            is_redriven: is_redriven(from.headers),
             attributes,
             channel: match &target {
                 Target::Channel(channel) => Some(channel.clone()),
@@ -209,7 +208,7 @@ impl Work {
             .unwrap_or_else(|| of.data.options.clone());
         let shown = own
             .unwrap_or_else(|| serde_json::to_value(&options).expect("options have a JSON form"));
-        let body = format!("{{\"params\":{params},\"options\":{shown}}}").into_bytes();
+        let body = Bytes::from(format!("{{\"params\":{params},\"options\":{shown}}}"));
         let target = check::target(&params);
         let key = of.key.as_ref().map(|key| format!("{key}-{index}"));
         Self {
@@ -224,6 +223,7 @@ impl Work {
             bytes: body.len(),
             data: Data {
                 key: key.clone(),
+                parts: check::parts_of_item(&params),
                 params,
                 options,
                 body,
@@ -256,18 +256,14 @@ impl Work {
 
     fn deadline(&self, commands_max_age: Duration) -> i64 {
         let asked = self.attributes.expiry.filter(|_| !self.is_redriven);
-        let (usual, most) = if self.is_durable {
-            let most = commands_max_age.saturating_sub(BEFORE_MAX_AGE);
-            (most, most)
-        } else {
-            (REQUEST_DEADLINE, REQUEST_DEADLINE_MAX)
-        };
-        let (usual, most) = match self.effect() {
-            Some(Effect::Ephemeral) => (EPHEMERAL_DEADLINE, EPHEMERAL_DEADLINE),
-            _ => (usual, most),
-        };
-        let after = |wait: Duration| self.since_ms.saturating_add(millis(wait));
-        asked.map_or(after(usual), |asked| asked.ms().min(after(most)))
+        let effect = self.effect();
+        deadline_ms(
+            asked,
+            effect,
+            self.is_durable,
+            self.since_ms,
+            commands_max_age,
+        )
     }
 
     /// Parent of everything done for it.
@@ -312,13 +308,16 @@ impl Work {
 
     /// The key as this account's provider can carry it.
     pub(super) fn key_at(&self, account: &Account, limit_chars: usize) -> Option<Key> {
-        let key = self.key.clone().filter(|_| self.is_mutating())?;
-        let client_ref = client_ref(&key, limit_chars).into_owned();
-        Some(Key {
-            entry: format!("{}.{client_ref}", account.key()),
-            key,
-            client_ref,
-        })
+        let client_ref = self.client_ref(limit_chars)?.into_owned();
+        let Account { provider, alias } = account;
+        let entry = [provider.as_str(), alias.as_str(), &client_ref].join(".");
+        Some(Key { entry, client_ref })
+    }
+
+    /// What the key becomes at the provider.
+    pub(super) fn client_ref(&self, limit_chars: usize) -> Option<Cow<'_, str>> {
+        let key = self.key.as_deref().filter(|_| self.is_mutating())?;
+        Some(client_ref(key, limit_chars))
     }
 
     pub(super) fn claimant<'w>(&'w mut self, key: &'w Key, epoch: u64) -> Claimant<'w> {
@@ -348,7 +347,7 @@ impl Work {
 }
 
 /// What needs no account to be known.
-fn unfit(what: What, data: &Data, has_key: bool, name: &str) -> Option<Fail> {
+fn unfit(what: What, data: &mut Data, has_key: bool, name: &str) -> Option<Fail> {
     match what {
         What::Unknown => {
             let text = format!("there is no command `{name}`");
@@ -366,12 +365,36 @@ fn unfit(what: What, data: &Data, has_key: bool, name: &str) -> Option<Fail> {
     }
 }
 
+/// Sent again from the dead letters.
+pub(super) fn is_redriven(headers: &HeaderMap) -> bool {
+    header(headers, REDRIVE).is_some()
+}
+
+/// When a command is late, whatever its sender `asked` for.
+pub(super) fn deadline_ms(
+    asked: Option<Time>,
+    effect: Option<Effect>,
+    is_durable: bool,
+    since_ms: i64,
+    commands_max_age: Duration,
+) -> i64 {
+    let longest = commands_max_age.saturating_sub(BEFORE_MAX_AGE);
+    let (usual, most) = match (effect, is_durable) {
+        (Some(Effect::Ephemeral), _) => (EPHEMERAL_DEADLINE, EPHEMERAL_DEADLINE),
+        (_, true) => (longest, longest),
+        (_, false) => (REQUEST_DEADLINE, REQUEST_DEADLINE_MAX),
+    };
+    let after = |wait: Duration| since_ms.saturating_add(millis(wait));
+    asked.map_or(after(usual), |asked| asked.ms().min(after(most)))
+}
+
 fn empty() -> Data {
     Data {
         key: None,
         params: serde_json::Value::Null,
+        parts: Vec::new(),
         options: Options::default(),
-        body: Vec::new(),
+        body: Bytes::new(),
     }
 }
 

@@ -10,6 +10,7 @@ use im_bridge_test_harness::{Bridge, eventually_within};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tokio::task::unconstrained;
 
 /// So often that the next event is not waited for.
 const PER_S: f64 = 500.0;
@@ -63,7 +64,8 @@ async fn tick(during: Duration) {
     tokio::time::interval_at(start, during).tick().await;
 }
 
-/// From `exec` to the first event that is stored. The objects on the server are there already.
+/// From `exec` to the first event that is stored. The objects on the server are there already; the floor connects, logs in
+/// and publishes what it hears.
 pub async fn start(world: &World, options: &Options) -> bool {
     let about = format!(
         "exec to the first event stored, {} runs; the streams are there",
@@ -71,13 +73,28 @@ pub async fn start(world: &World, options: &Options) -> bool {
     );
     let mut report = Report::new("start", about);
     let mut director = Director::of(world.simulator.url(), "bridge").await;
+    let mut director_of_floor = Director::of(world.simulator.url(), "floor").await;
     let accounts = BTreeMap::from([("bridge".to_owned(), world.account("bridge"))]);
     let files = world.files(&accounts);
     let events = world.client.subscribe("im.v1.evt.>").await;
     let mut events = events.expect("the server runs");
+    let of_floor = world.client.subscribe("floor.evt.>").await;
+    let mut of_floor = of_floor.expect("the server runs");
     director.rate(PER_S).await;
+    director_of_floor.rate(PER_S).await;
     // The first one makes the streams and is not counted.
     for run in 0..=options.runs {
+        if options.columns.contains(&Column::Floor) {
+            forget(world, &mut of_floor).await;
+            let started = world.start(Column::Floor, "in", false).await;
+            let heard = tokio::time::timeout(WITHIN, of_floor.next()).await;
+            assert!(heard.is_ok(), "no event of the floor is stored");
+            if run > 0 {
+                let figures = vec![("first event ms", ms(started.began.elapsed()))];
+                report.add("start", Column::Floor, figures);
+            }
+            started.stop();
+        }
         // What the last one left is not the next one's.
         forget(world, &mut events).await;
         let began = Instant::now();
@@ -162,7 +179,8 @@ pub async fn takeover(world: &World, options: &Options) -> bool {
 async fn forget(world: &World, events: &mut async_nats::Subscriber) {
     // An answer of the server comes after everything that it had for us.
     world.state("IM_EVT").await;
-    while events.next().now_or_never().is_some() {}
+    // A task's budget would end this after some of them.
+    while unconstrained(events.next()).now_or_never().is_some() {}
 }
 
 /// When the longest silence ended, since `began`, and how long it was. Events flow again when they have flowed for a while.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For whatever must happen; far above what it takes.
 pub const WITHIN: Duration = Duration::from_secs(120);
@@ -107,6 +107,8 @@ pub struct World {
 /// A column that runs. It ends with this value.
 pub struct Started {
     pub column: Column,
+    /// Right before its `exec`.
+    pub began: Instant,
     pub process: Process,
     running: Running,
     counts: Option<tempfile::NamedTempFile>,
@@ -210,9 +212,11 @@ impl World {
                 .args(["--world", column.name(), "--accounts"])
                 .arg(accounts.to_string())
                 .envs(environment.iter().cloned());
+            let began = Instant::now();
             let child = ready(&mut command);
             return Started {
                 column,
+                began,
                 process: Process(child.id()),
                 running: Running::Child(child),
                 counts,
@@ -227,6 +231,7 @@ impl World {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
+        let began = Instant::now();
         let bridge = Bridge::start_with(&files, "bench", &variables);
         eventually_within(WITHIN, "all accounts are online", || async {
             (online(&bridge) >= accounts).then_some(())
@@ -234,6 +239,7 @@ impl World {
         .await;
         Started {
             column,
+            began,
             process: Process(bridge.id()),
             running: Running::Bridge(bridge),
             counts,

@@ -2,7 +2,7 @@
 //!
 //! Pure. What it says may be wrong by the time it is done; the compare-and-set decides.
 
-use super::Wishes;
+use super::{STARTERS, Wishes};
 use crate::bus::members::{Owner, View};
 use crate::bus::shard::{Shard, rendezvous};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,17 @@ impl Situation<'_> {
     /// How many more this replica takes as its share.
     pub(super) fn room(&self) -> usize {
         self.share().saturating_sub(self.mine.len())
+    }
+
+    /// How many more may be taken while others that start now are not seen yet: none where anybody is.
+    pub(super) fn at_once(&self) -> usize {
+        let is_alone = self.view.members.keys().all(|member| member == self.me);
+        let part = self.wishes.shards.len().div_ceil(STARTERS);
+        if is_alone {
+            part.saturating_sub(self.mine.len())
+        } else {
+            0
+        }
     }
 
     /// Free shards to take now, best first: as many as there is room for, then those that nobody with room wants.
@@ -234,6 +245,17 @@ mod tests {
     fn alone_it_takes_everything() {
         let world = World::new(64);
         assert_eq!(world.situation().to_take().len(), 64);
+    }
+
+    #[test]
+    fn before_it_can_have_seen_others_it_takes_a_part_that_is_its_own_in_any_case() {
+        let mut world = World::new(64);
+        assert_eq!(world.situation().at_once(), 16);
+        world.lease("me", 0..10);
+        assert_eq!(world.situation().at_once(), 6);
+        world.member("leaving", true, "acme");
+        assert_eq!(world.situation().at_once(), 0);
+        assert_eq!(World::new(1).situation().at_once(), 1);
     }
 
     #[test]

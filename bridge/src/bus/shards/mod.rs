@@ -39,6 +39,9 @@ const QUEUE: usize = 1_024;
 const TICK: Duration = Duration::from_millis(500);
 /// Replicas that start or hear of a free shard at once do not reach for it at once.
 const JITTER_MS: u64 = 200;
+/// Who sees nobody else when it starts takes this part of all shards at once, and the rest a moment later: so many that
+/// start in the same moment end up with even shares, and one that is alone does not wait.
+const STARTERS: usize = 4;
 /// After `drain`, unless nobody else is there.
 const AVOID_AFTER_DRAIN: Duration = Duration::from_secs(30);
 /// After giving one back, so that the one with too few gets it.
@@ -124,6 +127,8 @@ pub struct Keeper {
     /// Leases of a former process of this name that is dead: what a write has to expect.
     dead: BTreeMap<Shard, u64>,
     next_rebalance: Instant,
+    /// Until then whoever starts now, too, may not be seen yet.
+    settled_at: Instant,
     is_draining: bool,
     tasks: JoinSet<Done>,
     figures: Arc<LeaseFigures>,
@@ -165,6 +170,7 @@ impl Keeper {
             retry_after: BTreeMap::new(),
             dead: BTreeMap::new(),
             next_rebalance: Instant::now(),
+            settled_at: Instant::now(),
             is_draining: false,
             tasks: JoinSet::new(),
             figures: Arc::default(),
@@ -192,11 +198,10 @@ impl Keeper {
             ended,
         );
         let membership = tokio::spawn(membership);
-        // A moment to hear of those who start now, too.
-        sleep(Duration::from_millis(fastrand::u64(
-            JITTER_MS / 2..=JITTER_MS,
-        )))
-        .await;
+        let moment = Duration::from_millis(fastrand::u64(JITTER_MS / 2..=JITTER_MS));
+        self.settled_at = Instant::now() + moment;
+        let mut settled = std::pin::pin!(sleep(moment));
+        let mut is_settled = false;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut has_handle = true;
@@ -211,6 +216,7 @@ impl Keeper {
                 Some(done) = self.tasks.join_next() => if let Ok(done) = done { self.done(done).await },
                 change = self.watch.next() => self.changed(change),
                 Ok(()) = self.wishes.changed() => {}
+                () = &mut settled, if !is_settled => is_settled = true,
                 _ = tick.tick() => {}
             }
             member.send_if_modified(|record| {
@@ -376,7 +382,10 @@ impl Keeper {
             free_since: &self.free_since,
             now,
         };
-        let (take, room) = (situation.to_take(), situation.room());
+        let (mut take, room) = (situation.to_take(), situation.room());
+        if now < self.settled_at {
+            take.truncate(situation.at_once());
+        }
         let free: BTreeSet<Shard> = wishes
             .shards
             .keys()

@@ -13,12 +13,13 @@ use crate::outbound::tail::{Body, Read};
 use crate::outbound::work::{Intake, Origin, What, Work};
 use futures_util::FutureExt;
 use im_bridge_sdk::model::{Command, Durable, Effect, ErrorCode};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 impl Queue {
     pub(super) fn arrived(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Durable(delivered, command) => self.delivered(&delivered, command),
+            Arrival::Durable(delivered, command) => self.delivered(*delivered, command),
             Arrival::Strange(delivered, kind) => {
                 let mut work = self.of(&delivered, kind);
                 self.hold(&mut work);
@@ -42,12 +43,13 @@ impl Queue {
         }))
     }
 
-    fn delivered(&mut self, delivered: &Delivered, command: Command) {
-        let work = self.of(delivered, kind(command));
-        if work.fail.is_none() && !(self.has_room() && self.tail.is_empty()) {
-            return self.tail.push(delivered.sequence, command, &work);
+    fn delivered(&mut self, delivered: Delivered, command: Command) {
+        if self.has_room() && self.tail.is_empty() {
+            let work = self.of(&delivered, kind(command));
+            return self.admit(work);
         }
-        self.admit(work);
+        let max_age = self.desk.gateway.commands_max_age;
+        self.tail.push(delivered, command, max_age);
     }
 
     pub(super) fn asked(&mut self, asked: Asked) {
@@ -122,9 +124,15 @@ impl Queue {
         }
     }
 
-    /// Reads again what comes next in the stream.
+    /// Takes what comes next in the stream, or begins to read it again.
     pub(super) fn read_more(&mut self) {
-        while self.has_room() && !self.is_ending && self.tail.read_next(&self.desk) {}
+        while self.has_room() && !self.is_ending {
+            match self.tail.take_next(&self.desk) {
+                Some(read) => self.read(read),
+                None if self.tail.read_next(&self.desk) => {}
+                None => return,
+            }
+        }
     }
 
     pub(super) fn read(&mut self, read: Read) {
@@ -151,10 +159,15 @@ impl Queue {
 }
 
 pub(in crate::outbound) fn kind(command: Command) -> Kind {
-    command
-        .as_str()
-        .parse()
-        .expect("every command is a resource and an action")
+    static KINDS: LazyLock<HashMap<Command, Kind>> = LazyLock::new(|| {
+        let kind = |command: &Command| command.as_str().parse();
+        let all = Command::ALL.iter().map(|command| {
+            let kind = kind(command).expect("every command is a resource and an action");
+            (*command, kind)
+        });
+        all.collect()
+    });
+    KINDS[&command].clone()
 }
 
 pub(in crate::outbound) fn overloaded() -> Fail {

@@ -205,9 +205,13 @@ impl<'de> Deserializer<'de> for Strict<'de> {
             .map_err(refuse)
     }
 
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+        visitor.visit_unit()
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq
-        tuple tuple_struct map identifier ignored_any
+        tuple tuple_struct map identifier
     }
 }
 
@@ -237,26 +241,40 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 
 /// Members of an object: those of a type in the type's order, so that what decides a shape comes before it.
 struct Members<'de> {
-    members: Box<dyn Iterator<Item = (&'de str, &'de Value)> + 'de>,
+    members: &'de Map<String, Value>,
+    names: Names<'de>,
     next: Option<(&'de str, &'de Value)>,
+}
+
+enum Names<'de> {
+    /// All there are.
+    Own(serde_json::map::Iter<'de>),
+    /// Those of a type.
+    Type(std::slice::Iter<'static, &'static str>),
 }
 
 impl<'de> Members<'de> {
     fn all(members: &'de Map<String, Value>) -> Self {
         Self {
-            members: Box::new(members.iter().map(|(name, value)| (name.as_str(), value))),
+            members,
+            names: Names::Own(members.iter()),
             next: None,
         }
     }
 
     fn named(members: &'de Map<String, Value>, names: &'static [&'static str]) -> Self {
         Self {
-            members: Box::new(
-                names
-                    .iter()
-                    .filter_map(|name| Some((*name, members.get(*name)?))),
-            ),
+            members,
+            names: Names::Type(names.iter()),
             next: None,
+        }
+    }
+
+    fn step(&mut self) -> Option<(&'de str, &'de Value)> {
+        let members = self.members;
+        match &mut self.names {
+            Names::Own(all) => all.next().map(|(name, value)| (name.as_str(), value)),
+            Names::Type(names) => names.find_map(|name| Some((*name, members.get(*name)?))),
         }
     }
 }
@@ -268,7 +286,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Refused> {
-        self.next = self.members.next();
+        self.next = self.step();
         let Some((name, _)) = self.next else {
             return Ok(None);
         };
