@@ -25,23 +25,6 @@ async fn read_and_purge(world: &World) -> Vec<String> {
     posts
 }
 
-/// Entries of these kinds in the provider's record, without its own numbers.
-async fn record(world: &World, kind: &str) -> Vec<Value> {
-    const PAGE: usize = 1_000;
-    let (mut all, mut after) = (Vec::new(), json!(0));
-    loop {
-        let ask = json!({ "kinds": [kind], "after": after, "limit": PAGE });
-        let truth = world.order("demo", "truth", ask).await;
-        assert_eq!(truth["dropped"], 0, "the record is too short");
-        let entries = truth["entries"].as_array().unwrap();
-        all.extend(entries.iter().cloned());
-        if entries.len() < PAGE {
-            return all;
-        }
-        after = truth["next"].clone();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_stream_stops_the_provider_and_loses_nothing() {
     /// Its window, and what the adapter may hold besides while somebody waits for an answer.
@@ -76,27 +59,28 @@ async fn a_full_stream_stops_the_provider_and_loses_nothing() {
     })
     .await;
     let (acked, memory) = (
-        record(&world, "acked").await.len(),
+        world.record("demo", "acked").await.len(),
         world.bridge.memory_kib(),
     );
-    let said = record(&world, "said").await.len();
+    let said = world.record("demo", "said").await.len();
     stays(
         "nothing more is acknowledged",
         acked,
         Duration::from_secs(5),
-        || async { record(&world, "acked").await.len() },
+        || async { world.record("demo", "acked").await.len() },
     )
     .await;
     let grown = world.bridge.memory_kib().saturating_sub(memory);
-    let more = record(&world, "said").await.len() - said;
+    let more = world.record("demo", "said").await.len() - said;
     println!("{acked} acknowledged; {more} more were said, and memory grew by {grown} KiB");
     assert!(more > 300, "the provider goes on: {more}");
     assert!(grown < 8 * 1024, "{grown} KiB");
-    assert!(record(&world, "pushed").await.len() <= acked + AHEAD_MAX);
+    assert!(world.record("demo", "pushed").await.len() <= acked + AHEAD_MAX);
     assert_eq!(world.bridge.state("sim/demo").as_deref(), Some("online"));
 
     world.order("demo", "rate", json!({ "per_s": 0 })).await;
-    let said: BTreeSet<String> = record(&world, "said")
+    let said: BTreeSet<String> = world
+        .record("demo", "said")
         .await
         .iter()
         .filter_map(|entry| entry["post"].as_str().map(str::to_owned))

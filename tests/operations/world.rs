@@ -134,26 +134,32 @@ impl World {
         published.await.unwrap().await.unwrap()
     }
 
-    /// References of what the provider has sent for this account, by its own record, in order. What it knew already and did
-    /// not do again is not among them.
-    pub async fn sent_by_provider(&self, alias: &str, of: &str) -> Vec<String> {
+    /// Entries of this kind in the provider's record, in order. Fails if some are no longer kept.
+    pub async fn record(&self, alias: &str, kind: &str) -> Vec<Value> {
         // A result above 256 KiB would lie beside its message.
         const PAGE: usize = 1_000;
-        let mut references = Vec::new();
-        let mut after = json!(0);
+        let (mut all, mut after) = (Vec::new(), json!(0));
         loop {
-            let ask = json!({ "kinds": ["sent"], "after": after, "limit": PAGE });
+            let ask = json!({ "kinds": [kind], "after": after, "limit": PAGE });
             let truth = self.order(alias, "truth", ask).await;
             assert_eq!(truth["dropped"], 0, "the record is too short");
             let entries = truth["entries"].as_array().unwrap();
-            let is_meant = |it: &&Value| it["account"] == of && it["done"] == true;
-            let done = entries.iter().filter(is_meant);
-            references.extend(done.filter_map(|it| it["client_ref"].as_str().map(str::to_owned)));
+            all.extend(entries.iter().cloned());
             if entries.len() < PAGE {
-                return references;
+                return all;
             }
             after = truth["next"].clone();
         }
+    }
+
+    /// References of what the provider has sent for this account, by its own record, in order. What it knew already and did
+    /// not do again is not among them.
+    pub async fn sent_by_provider(&self, alias: &str, of: &str) -> Vec<String> {
+        let sent = self.record(alias, "sent").await;
+        let is_meant = |it: &&Value| it["account"] == of && it["done"] == true;
+        let done = sent.iter().filter(is_meant);
+        done.filter_map(|it| it["client_ref"].as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Waits for so many results of commands with this key, in the order in which they were stored.
