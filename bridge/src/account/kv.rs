@@ -11,9 +11,9 @@
 use super::seal::{Opened, Seals, learn};
 use crate::bus::account_keys::{AccountKeys, BYTES_MAX, KEYS_MAX, KeysError};
 use crate::bus::clock::unix_ms;
+use crate::bus::connect::Connection;
 use crate::bus::objects::Names;
 use crate::bus::patience::Patience;
-use crate::bus::connect::Connection;
 use crate::bus::{Account, Bus, Hold};
 use crate::loader::host::KvRequest;
 use bytes::Bytes;
