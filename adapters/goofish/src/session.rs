@@ -119,7 +119,7 @@ async fn session(goofish: &Goofish, cx: &Context) -> Result<Ended, Trouble> {
         opened = Box::pin(opening) => opened?,
     };
     let result = serve(goofish, cx, &mut line, &token).await;
-    line.close().await;
+    Box::pin(line.close()).await;
     result
 }
 
@@ -209,8 +209,8 @@ async fn serve(
                 work = Some(Box::pin(opening::again(goofish, cx)));
             }
             // New work last, and only with credit.
-            () = cx.ready(), if !line.raw.is_empty() => line.emit_raw(cx).await,
-            () = cx.ready(), if may_emit => line.bring(goofish, cx).await,
+            () = cx.ready(), if !line.raw.is_empty() => Box::pin(line.emit_raw(cx)).await,
+            () = cx.ready(), if may_emit => Box::pin(line.bring(goofish, cx)).await,
             // Cancel safe: ready() takes no credit, next() keeps what it has of a frame.
             text = line::read(cx, link, &mut line.reader, is_draining), if line.held.len() < HELD_MAX => {
                 let text = text?;

@@ -110,8 +110,11 @@ impl Link {
     /// What is to be written: all of it, because each write costs a call of the system. Cancel safe: it is taken when it
     /// is returned.
     pub async fn next_frames(&self) -> Vec<Up> {
-        self.until(|state| (!state.to_write.is_empty()).then(|| state.to_write.drain(..).collect()))
-            .await
+        self.until(|state| {
+            // With its memory: an idle link keeps none.
+            (!state.to_write.is_empty()).then(|| std::mem::take(&mut state.to_write).into())
+        })
+        .await
     }
 
     /// Somebody waits for an answer, so the socket must be read even when nothing can be emitted.

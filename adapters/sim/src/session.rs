@@ -71,10 +71,11 @@ pub async fn run(sim: &Sim, cx: &Context) -> Result<(), Fault> {
 
 async fn session(sim: &Sim, cx: &Context) -> Result<Ended, Fault> {
     cx.state(State::connecting().transport(sim.config.transport()));
-    let mut socket = Socket::connect(cx, &sim.config).await?;
-    let welcome = login(sim, cx, &mut socket).await?;
+    // What is rare lies in boxes: an idle account keeps room for the largest of what it may wait for.
+    let mut socket = Box::pin(Socket::connect(cx, &sim.config)).await?;
+    let welcome = Box::pin(login(sim, cx, &mut socket)).await?;
     let ended = serve(sim, cx, &mut socket, &welcome).await;
-    socket.close().await;
+    Box::pin(socket.close()).await;
     ended
 }
 
@@ -142,7 +143,7 @@ async fn serve(
     loop {
         // Settled before idle: the last one to be settled is acknowledged by then.
         if is_draining && held.is_empty() && sim.progress().is_all_settled() && link.is_idle() {
-            catch_up::save_cursor(sim, cx).await;
+            Box::pin(catch_up::save_cursor(sim, cx)).await;
             return Ok(Ended::Drained);
         }
         // What was missed goes first, or a channel's messages would be stored out of order. Only when no more can be
@@ -186,7 +187,7 @@ async fn serve(
             }
             () = cx.ready(), if may_emit => {
                 if let Some(next) = held.pop_front() {
-                    bring(sim, cx, welcome, next).await;
+                    Box::pin(bring(sim, cx, welcome, next)).await;
                 }
             }
             // Cancel safe: ready() takes no credit, next() keeps what it has of a frame.

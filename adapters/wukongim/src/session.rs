@@ -128,12 +128,12 @@ async fn session(wukongim: &WukongIm, cx: &Context, unserved: &mut u32) -> Resul
         logged_in = Box::pin(login::login(wukongim, cx, &mut conn, &ready)) => logged_in,
     };
     if let Err(failed) = logged_in {
-        conn.close().await;
-        return refused(wukongim, cx, failed, unserved).await;
+        Box::pin(conn.close()).await;
+        return Box::pin(refused(wukongim, cx, failed, unserved)).await;
     }
     *unserved = 0;
     let ended = serve::serve(wukongim, cx, &mut conn, &ready).await;
-    conn.close().await;
+    Box::pin(conn.close()).await;
     wukongim.book().end_fetching(cx.elapsed());
     match ended? {
         Left::Ended(ended) => Ok(ended),

@@ -11,6 +11,7 @@
 use super::seal::{Opened, Seals, learn};
 use crate::bus::account_keys::{AccountKeys, BYTES_MAX, KEYS_MAX, KeysError};
 use crate::bus::clock::unix_ms;
+use crate::bus::connect::Connection;
 use crate::bus::objects::Names;
 use crate::bus::patience::Patience;
 use crate::bus::{Account, Bus, Hold};
@@ -78,7 +79,7 @@ impl Kv {
         seals: Arc<Seals>,
     ) -> Result<Self, KeysError> {
         let origin = Origin {
-            bus: bus.clone(),
+            connection: bus.control.clone(),
             bucket: Names::new(bus.subjects.root()).kv(),
             account: account.clone(),
             epoch,
@@ -138,6 +139,7 @@ async fn work(shared: Arc<Shared>, mut store: Box<Store>) {
             let mut state = shared.lock();
             let Some(request) = state.waiting.pop_front() else {
                 state.store = Some(store);
+                state.waiting = VecDeque::new();
                 // A handle keeps the memory of a task that has ended.
                 state.task = None;
                 return;
@@ -183,7 +185,7 @@ fn answer(request: KvRequest, answer: Answer) {
 
 /// How its keys were got, and can be again.
 struct Origin {
-    bus: Bus,
+    connection: Connection,
     bucket: String,
     account: Account,
     epoch: u64,
@@ -194,8 +196,7 @@ impl Origin {
     async fn take_over(&self) -> Result<AccountKeys, KeysError> {
         let mut again = Again::default();
         loop {
-            let connection = &self.bus.control;
-            let hold = self.hold.clone();
+            let (connection, hold) = (&self.connection, self.hold.clone());
             match AccountKeys::take_over(connection, &self.bucket, &self.account, self.epoch, hold)
                 .await
             {

@@ -128,7 +128,8 @@ pub struct Ending {
 enum Order {
     /// Make it anew: it was given up, or its configuration changed.
     Reconnect,
-    End(Ending),
+    /// Boxed: a channel has room for 32 of what it carries from the beginning.
+    End(Box<Ending>),
 }
 
 /// An account's supervisor, seen from outside. Dropping it ends the account at once.
@@ -156,14 +157,15 @@ impl Account {
         beside: impl Future<Output = Infallible> + Send + 'static,
     ) -> Self {
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let supervisor = Supervisor {
+        // Boxed: a task has room for what it is started with twice.
+        let supervisor = Box::new(Supervisor {
             settings,
             requests,
             orders,
             outlet,
             flights: Flights::default(),
             backoff: Backoff::default(),
-        };
+        });
         Self {
             orders: sender,
             task: tokio::spawn(async move {
@@ -184,7 +186,7 @@ impl Account {
     /// Ends the account and waits for it. Gives back what commands come from: those that were not taken are still in it.
     /// None: a bug ended it before.
     pub async fn end(self, ending: Ending) -> Option<mpsc::Receiver<Box<Request>>> {
-        let _ = self.orders.send(Order::End(ending)).await;
+        let _ = self.orders.send(Order::End(Box::new(ending))).await;
         self.task.await.ok()
     }
 }
@@ -204,7 +206,7 @@ impl Life {
     fn ordered(order: Option<Order>) -> Self {
         match order {
             Some(Order::Reconnect) => Self::Anew,
-            Some(Order::End(ending)) => Self::Asked(ending),
+            Some(Order::End(ending)) => Self::Asked(*ending),
             None => Self::Asked(AT_ONCE),
         }
     }
@@ -226,7 +228,7 @@ const AT_ONCE: Ending = Ending {
 };
 
 impl<O: Outlet> Supervisor<O> {
-    async fn run(mut self) -> mpsc::Receiver<Box<Request>> {
+    async fn run(mut self: Box<Self>) -> mpsc::Receiver<Box<Request>> {
         loop {
             let began = Instant::now();
             self.status(Status::Starting);

@@ -43,14 +43,15 @@ impl Scribe {
             epoch: face.epoch,
             revision: None,
         };
-        let desk = Desk {
+        // Boxed: a task has room for what it is started with twice.
+        let desk = Box::new(Desk {
             account: face.account.clone(),
             states: place(&names.states()),
             capabilities: place(&names.capabilities()),
             documents: face.documents(),
             written_state: None,
             written_capabilities: None,
-        };
+        });
         let hold = hold.clone();
         Self(tokio::spawn(async move {
             tokio::select! {
@@ -78,7 +79,7 @@ struct Desk {
 }
 
 impl Desk {
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         loop {
             let documents = self.documents.borrow_and_update().clone();
             // Writing is rare; in a box it costs an idle account nothing.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 /// A configuration without mistakes, and what follows from it.
 pub struct Read {
+    /// Without its accounts: those are the plan's.
     pub config: Config,
     pub plan: Plan,
     /// What it was read from.
@@ -25,7 +26,7 @@ pub struct Read {
 /// All mistakes that were found.
 pub fn read(origins: &Origins, known: &Plugins, told: &Plugins) -> Result<Read, Box<Mistaken>> {
     let mut found = None;
-    let loaded = config::load(origins, |early| {
+    let mut loaded = config::load(origins, |early| {
         // Before the search, so that a change while it lasts is seen the next time.
         let files = Watched::plugins(&early.plugins.folders());
         let plugins = Plugins::search(early, known);
@@ -36,6 +37,8 @@ pub fn read(origins: &Origins, known: &Plugins, told: &Plugins) -> Result<Read, 
     let (mut plugins, plugin_files) = found.unwrap_or_default();
     plugins.tell(told);
     let plan = Plan::new(&loaded, plugins);
+    // They stand in the plan; nobody reads them twice.
+    loaded.config.accounts.clear();
     let mut files = loaded.files.clone();
     let pins = &loaded.config.plugins.trust.lock_file;
     files.extend(Some(pins.clone()).filter(|path| !path.as_os_str().is_empty()));

@@ -84,11 +84,12 @@ impl Owned {
         let (hands, requests) = Hands::new();
         let owner = held.base.shards.owner().as_str();
         let face = Face::new(wanted.account.clone(), owner, held.epoch, hands);
-        let life = Life {
+        // Boxed: a task has room for what it is started with twice.
+        let life = Box::new(Life {
             held: held.clone(),
             face,
             targets,
-        };
+        });
         Self {
             target,
             task: tokio::spawn(life.run(wanted, requests)),
@@ -132,7 +133,7 @@ enum Next {
 }
 
 impl Life {
-    async fn run(mut self, wanted: Arc<Wanted>, requests: mpsc::Receiver<Box<Request>>) {
+    async fn run(mut self: Box<Self>, wanted: Arc<Wanted>, requests: mpsc::Receiver<Box<Request>>) {
         let scribe = Scribe::start(&self.held.base.bus, &self.face, &self.held.hold);
         let kv = tokio::select! {
             biased;

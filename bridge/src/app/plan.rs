@@ -17,7 +17,7 @@ use crate::config::types::BridgePart;
 use crate::config::{self, secrets_at};
 use crate::loader::config::CreditsConfig;
 use ring::digest::{Context, SHA256};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -33,7 +33,8 @@ pub struct Wanted {
     /// Why the file that did so is out of use.
     pub barred: Option<String>,
     pub credits: Arc<CreditsConfig>,
-    adapter_part: Map<String, Value>,
+    /// JSON, because it is read when an instance is made and else only kept: a tree takes several times the room.
+    adapter_part: Box<str>,
     /// The whole configuration's.
     schema: Arc<Value>,
     print: [u8; 32],
@@ -67,7 +68,7 @@ impl Plan {
                     adapter,
                     barred,
                     credits: Arc::clone(&credits),
-                    adapter_part: configured.adapter.clone(),
+                    adapter_part: Value::Object(configured.adapter.clone()).to_string().into(),
                     schema: Arc::clone(&schema),
                     print: [0; 32],
                 };
@@ -162,7 +163,7 @@ impl Wanted {
             code: error.code(),
             message: error.to_string(),
         })?;
-        let mut value = Value::Object(self.adapter_part.clone());
+        let mut value = self.adapter_part();
         put(&mut value, &self.path(), &secrets);
         // Measured first: a buffer that grows leaves copies behind.
         let mut bytes = Counted(0);
@@ -173,6 +174,10 @@ impl Wanted {
         Ok(config)
     }
 
+    fn adapter_part(&self) -> Value {
+        serde_json::from_str(&self.adapter_part).expect("a value that became JSON")
+    }
+
     fn path(&self) -> String {
         format!("accounts.{}.{}", self.account.provider, self.account.alias)
     }
@@ -180,7 +185,7 @@ impl Wanted {
     fn references(&self, mut with: impl FnMut(&str, Reference)) {
         let provider = self.account.provider.as_str();
         let place = &self.schema["properties"]["accounts"]["properties"][provider];
-        let value = Value::Object(self.adapter_part.clone());
+        let value = self.adapter_part();
         let found = &mut |path: &str, value: &Value| {
             if let Ok(reference) = serde_json::from_value(value.clone()) {
                 with(path, reference);
@@ -209,7 +214,7 @@ impl Wanted {
     fn print_now(&self) -> [u8; 32] {
         let mut print = Context::new(&SHA256);
         let part = self.part.without_terms();
-        let own = serde_json::json!([part, self.adapter_part, *self.credits]);
+        let own = serde_json::json!([part, self.adapter_part(), *self.credits]);
         print.update(own.to_string().as_bytes());
         match self.secrets() {
             Ok(secrets) => {

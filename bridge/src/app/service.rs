@@ -167,7 +167,9 @@ fn listen(origins: &Origins, parts: &Arc<Parts>) -> Result<Early, ServiceError> 
             return Err(ServiceError::Config(whole.err().unwrap_or(mistaken)));
         }
     };
-    let early = loaded.config;
+    let mut early = loaded.config;
+    // They are read once more with their plugins.
+    early.accounts.clear();
     let lines = logs::install(&early.telemetry.logs);
     for ignored in &loaded.ignored {
         tracing::warn!(

@@ -49,11 +49,12 @@ pub struct Terms {
     pub rates: Vec<(Box<str>, Pace)>,
 }
 
-/// Something to do, as it arrived.
+/// Something to do, as it arrived. Small: a channel has room for 32 of what it carries from the beginning, and most
+/// accounts are idle.
 pub(super) enum Arrival {
     Durable(Box<Delivered>, Command),
     /// A durable command whose name no version knows.
-    Strange(Box<Delivered>, Kind),
+    Strange(Box<Delivered>, Box<Kind>),
     Asked(Box<Asked>),
 }
 
@@ -99,7 +100,7 @@ impl Outbound {
             desk,
             terms,
             ending,
-            task: tokio::spawn(queue.run()),
+            task: tokio::spawn(Box::new(queue).run()),
         }
     }
 

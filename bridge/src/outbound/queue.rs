@@ -128,7 +128,8 @@ impl Queue {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Boxed: a task has room for what it is started with twice.
+    pub(super) async fn run(mut self: Box<Self>) {
         let hold = self.desk.hold.clone();
         let mut lost = std::pin::pin!(hold.lost());
         self.adapt();

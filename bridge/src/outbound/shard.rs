@@ -335,7 +335,7 @@ impl Burial {
 async fn send(outbound: &Outbound, delivered: Box<Delivered>, kind: Kind) {
     let arrival = match kind.name().parse::<Command>() {
         Ok(command) => Arrival::Durable(delivered, command),
-        Err(_) => Arrival::Strange(delivered, kind),
+        Err(_) => Arrival::Strange(delivered, Box::new(kind)),
     };
     // Closed: it ends with its lease, and the next owner gets the command.
     let _ = outbound.arrivals.send(arrival).await;

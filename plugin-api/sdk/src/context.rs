@@ -4,6 +4,7 @@
 
 use crate::engine::local::Local;
 use crate::engine::outbox::Settled;
+use crate::http::Agent;
 use crate::time::{Interval, monotonic, now_ms, sleep};
 use crate::{Emission, Kv, Noise, Op, State, Trace};
 use std::borrow::Cow;
@@ -68,12 +69,16 @@ impl Context {
 
     /// Emits an event, waiting for a credit first. It crosses when the task yields, together with what else was sent
     /// until then. Cancel safe: dropped before it is done, nothing was emitted.
-    pub async fn send(&self, event: impl Into<Emission>) -> Sent {
-        self.ready().await;
-        let token = self.local.emit(event.into(), self.trace);
-        Sent {
-            local: Rc::clone(&self.local),
-            token,
+    pub fn send<E: Into<Emission>>(&self, event: E) -> impl Future<Output = Sent> + use<'_, E> {
+        // Before the wait: what is kept meanwhile is then a third as large.
+        let emission = event.into();
+        async move {
+            self.ready().await;
+            let token = self.local.emit(emission, self.trace);
+            Sent {
+                local: Rc::clone(&self.local),
+                token,
+            }
         }
     }
 
@@ -105,8 +110,12 @@ impl Context {
     }
 
     /// The future's output, or none when the time is over first.
-    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
-        crate::time::within(&self.local, limit, future).await
+    pub fn timeout<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        crate::time::within(&self.local, limit, future)
     }
 
     /// Ticks at equal distances, the first after one period.
@@ -146,10 +155,8 @@ impl Context {
         self.local.session.restart();
     }
 
-    /// A value of which an instance has one, made by the first who asks.
-    #[allow(dead_code, reason = "the HTTP client is kept this way")]
-    pub(crate) fn keep<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
-        self.local.keep(make)
+    pub(crate) fn agent(&self) -> &Rc<Agent> {
+        &self.local.agent
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Promises: a request ends within its time limit (20 s unless said otherwise) and reads at most 8 MiB; redirects are not
 //! followed, cookies not kept, proxies of the environment not used; neither query nor user part of an address stands in an
-//! operation or an error. Connections are pooled per account and live on the account's runtime.
+//! operation or an error. Connections are pooled per thread: accounts that share a thread (`runtime = Shared(n)`) share them,
+//! too, and they end with the last of these accounts.
 //!
 //! ```no_run
 //! # async fn f(cx: &im_bridge_sdk::Context) -> Result<(), im_bridge_sdk::http::Error> {
@@ -25,6 +26,7 @@ mod request;
 mod response;
 
 pub use error::Error;
+pub(crate) use request::Agent;
 pub use request::{Client, Request};
 pub use reqwest::Method;
 pub use response::Response;

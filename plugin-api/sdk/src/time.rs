@@ -1,6 +1,7 @@
 //! Time as adapters use it: the host's clock when it offers one, which only tests do, else the machine's.
 
 use crate::engine::local::Local;
+use pin_project_lite::pin_project;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -72,20 +73,38 @@ impl Drop for HostTimer<'_> {
 }
 
 /// Runs a future until its time is over; none then. The future is polled first.
-pub(crate) async fn within<F: Future>(
+///
+/// No async function: one has room for its argument twice, and what is timed may be large.
+pub(crate) fn within<F: Future>(
     local: &Rc<Local>,
     limit: Duration,
     future: F,
-) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    let mut limit = std::pin::pin!(sleep(local, limit));
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+) -> impl Future<Output = Option<F::Output>> {
+    Within {
+        future,
+        limit: sleep(local, limit),
+    }
+}
+
+pin_project! {
+    struct Within<F, S> {
+        #[pin]
+        future: F,
+        #[pin]
+        limit: S,
+    }
+}
+
+impl<F: Future, S: Future<Output = ()>> Future for Within<F, S> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        limit.as_mut().poll(cx).map(|()| None)
-    })
-    .await
+        this.limit.poll(cx).map(|()| None)
+    }
 }
 
 /// Ticks at equal distances; made by [`crate::Context::interval`]. A tick that came while nobody waited is made up for

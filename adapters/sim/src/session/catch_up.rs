@@ -167,7 +167,7 @@ pub async fn keep_cursor(sim: &Sim, cx: &Context) {
             settled.await;
             continue;
         }
-        save_cursor(sim, cx).await;
+        Box::pin(save_cursor(sim, cx)).await;
         kept = cursor;
         cx.sleep(SAVE_EVERY).await;
     }

@@ -133,7 +133,7 @@ pub async fn serve(
             }
             () = serving.heart.beats() => {
                 serving.heart.beat(cx)?;
-                conn.write([Packet::Ping]).await?;
+                Box::pin(conn.write([Packet::Ping])).await?;
             }
             () = &mut keeping => {}
             () = &mut watching => {}
@@ -155,7 +155,7 @@ pub async fn serve(
                 }
             }
             // New work last, and only with credit.
-            () = cx.ready(), if has_next || serving.has_aside() => serving.emit_aside().await,
+            () = cx.ready(), if has_next || serving.has_aside() => Box::pin(serving.emit_aside()).await,
             packet = read(cx, wukongim, conn, is_stopping), if is_reading => {
                 serving.packet(packet?, &mut pulls);
                 for _ in 0..BURST {
@@ -307,7 +307,8 @@ impl Serving<'_> {
         while self.cx.has_credit() {
             let next = self.wukongim.book().next();
             match next {
-                Some(item) => emit(self.wukongim, self.cx, self.me, item).await,
+                // In a box, as all that is rare: an idle session keeps room for the largest of what it may wait for.
+                Some(item) => Box::pin(emit(self.wukongim, self.cx, self.me, item)).await,
                 None => return,
             }
         }

@@ -21,8 +21,6 @@ const LOGS_MAX: u32 = 256;
 /// Log lines and reports in one second.
 const LOGS_PER_SECOND: u32 = 200;
 const REPORTS_PER_SECOND: u32 = 10;
-/// Elements for which a drained queue keeps its memory.
-const KEEP: usize = 8;
 
 /// At most so many in each second.
 struct Budget {
@@ -162,10 +160,9 @@ impl Mailbox {
             contents.queue.extend(report);
         }
         if contents.queue.is_empty() {
+            // Room for the next few events costs less to get than to keep, in an account that sleeps until they come.
             for idle in [&mut contents.queue, into] {
-                if idle.capacity() > KEEP {
-                    *idle = VecDeque::new();
-                }
+                *idle = VecDeque::new();
             }
             contents.reader = Some(cx.waker().clone());
             return match contents.held_report {

@@ -21,7 +21,7 @@ impl Queue {
         match arrival {
             Arrival::Durable(delivered, command) => self.delivered(*delivered, command),
             Arrival::Strange(delivered, kind) => {
-                let mut work = self.of(&delivered, kind);
+                let mut work = self.of(&delivered, *kind);
                 self.hold(&mut work);
                 self.act(Place::Beside, work);
             }

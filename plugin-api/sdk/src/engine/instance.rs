@@ -6,6 +6,7 @@ use super::pump::Pump;
 use super::session;
 use super::tasks::supervised;
 use crate::ffi::link::size_of_u32;
+use crate::http::Agent;
 use crate::{Adapter, Command, Context, Fault, Outcome, Verdict, WebhookRequest, WebhookResponse};
 use im_bridge_plugin_api::abi;
 use std::future::{Future, poll_fn};
@@ -55,8 +56,8 @@ impl<A: Adapter> Handler for A {
 pub(crate) type Boot = Box<dyn FnOnce() -> Rc<dyn Handler> + Send>;
 
 /// Lives until stopped. Afterwards nothing of the adapter is left and the host is not called any more.
-pub(crate) async fn live(core: Arc<Core>, boot: Boot) {
-    let local = Rc::new(Local::new(Arc::clone(&core)));
+pub(crate) async fn live(core: Arc<Core>, boot: Boot, agent: Rc<Agent>) {
+    let local = Rc::new(Local::new(Arc::clone(&core), agent));
     let mut handler = Some(boot());
     if let Some(handler) = &handler {
         local.spawn(session::run(Rc::clone(&local), Rc::clone(handler)));
@@ -82,7 +83,6 @@ pub(crate) async fn live(core: Arc<Core>, boot: Boot) {
     })
     .await;
     supervised(&local, || {
-        local.forget_kept();
         drop(handler.take());
     });
     core.link.close();

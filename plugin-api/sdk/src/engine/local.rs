@@ -8,10 +8,11 @@ use super::tasks::Supervised;
 use super::timers::Timers;
 use super::wait::Wait;
 use crate::ffi::link::size_of_u32;
+use crate::http::Agent;
 use crate::kv::KvTable;
 use crate::{Emission, State, Trace, WebhookResponse};
 use im_bridge_plugin_api::abi;
-use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
@@ -34,12 +35,37 @@ pub(crate) struct Local {
     pub(crate) draining: Wait,
     /// Webhook requests without an answer yet: woken to give up.
     webhooks: RefCell<HashMap<u64, Rc<Cancel>>>,
-    last_state: RefCell<Option<State>>,
+    last_state: RefCell<Option<Said>>,
     /// None once the instance ended.
     tasks: RefCell<Option<JoinSet<()>>>,
     pump: RefCell<Option<Waker>>,
     is_flush_asked: Cell<bool>,
-    kept: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
+    /// Of all instances on this thread.
+    pub(crate) agent: Rc<Agent>,
+}
+
+/// A state as it was reported. As text, because it is kept for as long as it lasts and a tree takes ten times the room.
+#[derive(PartialEq)]
+struct Said {
+    state: abi::State,
+    reason: Cow<'static, str>,
+    self_id: Box<str>,
+    transport: Cow<'static, str>,
+    next_attempt_ms: i64,
+    detail: Box<str>,
+}
+
+impl Said {
+    fn of(state: &State) -> Self {
+        Self {
+            state: state.state,
+            reason: state.reason.clone(),
+            self_id: state.self_id.as_str().into(),
+            transport: state.transport.clone(),
+            next_attempt_ms: state.next_attempt_ms,
+            detail: state.detail_json().into(),
+        }
+    }
 }
 
 /// Tells one task to give up.
@@ -61,7 +87,7 @@ impl Cancel {
 }
 
 impl Local {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, agent: Rc<Agent>) -> Self {
         Self {
             core,
             born: Instant::now(),
@@ -76,7 +102,7 @@ impl Local {
             tasks: RefCell::new(Some(JoinSet::new())),
             pump: RefCell::default(),
             is_flush_asked: Cell::new(false),
-            kept: RefCell::default(),
+            agent,
         }
     }
 
@@ -139,10 +165,10 @@ impl Local {
         if state.is_working() {
             self.session.worked();
         }
-        if self.last_state.borrow().as_ref() == Some(&state) {
+        let said = Said::of(&state);
+        if self.last_state.borrow().as_ref() == Some(&said) {
             return;
         }
-        let detail = state.detail_json();
         self.core.link.report(&abi::Report {
             size: size_of_u32::<abi::Report>(),
             state: state.state,
@@ -150,21 +176,9 @@ impl Local {
             reason: abi::Str::new(&state.reason),
             self_id: abi::Str::new(&state.self_id),
             transport: abi::Str::new(&state.transport),
-            detail: abi::Str::new(&detail),
+            detail: abi::Str::new(&said.detail),
         });
-        *self.last_state.borrow_mut() = Some(state);
-    }
-
-    /// A value of which the instance has one, for example its HTTP client; dropped with the instance.
-    pub(crate) fn keep<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
-        let kept = self.kept.borrow().get(&TypeId::of::<T>()).cloned();
-        if let Some(found) = kept.and_then(|any| any.downcast().ok()) {
-            return found;
-        }
-        let made = Rc::new(make());
-        let any: Rc<dyn Any> = Rc::<T>::clone(&made);
-        self.kept.borrow_mut().insert(TypeId::of::<T>(), any);
-        made
+        *self.last_state.borrow_mut() = Some(said);
     }
 
     pub(crate) fn open_webhook(&self, id: u64) -> Rc<Cancel> {
@@ -202,12 +216,5 @@ impl Local {
 
     pub(crate) fn is_ended(&self) -> bool {
         self.tasks.borrow().is_none()
-    }
-
-    /// Drops what the instance kept.
-    pub(crate) fn forget_kept(&self) {
-        // Taken out first: a drop is foreign code.
-        let kept = std::mem::take(&mut *self.kept.borrow_mut());
-        drop(kept);
     }
 }

@@ -5,9 +5,11 @@
 use super::core::Core;
 use super::inbox::lock;
 use super::instance::{Boot, live};
+use crate::http::Agent;
 use futures_util::task::AtomicWaker;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -62,7 +64,7 @@ pub(crate) fn start_own(
             return;
         };
         let tasks = LocalSet::new();
-        let life = live(Arc::clone(&core), boot);
+        let life = live(Arc::clone(&core), boot, Rc::default());
         // A task of its own, so that the pump takes turns with the adapter's tasks.
         let ended = tasks.block_on(&runtime, async { tokio::task::spawn_local(life).await });
         if ended.is_err() {
@@ -198,12 +200,13 @@ impl Worker {
 
 /// Begins the lives of the instances that are put on this thread, until it is ended.
 async fn serve(queue: &Queue) {
+    let agent = Rc::new(Agent::default());
     poll_fn(|cx| {
         queue.waker.register(cx.waker());
         let jobs = std::mem::take(&mut *lock(&queue.jobs));
         for (core, boot) in jobs {
             let ended = Arc::clone(&core);
-            let life = tokio::task::spawn_local(live(core, boot));
+            let life = tokio::task::spawn_local(live(core, boot, Rc::clone(&agent)));
             tokio::task::spawn_local(async move {
                 if life.await.is_err() {
                     ended.poison();

@@ -98,7 +98,9 @@ impl Reader {
                     // The answer to it is written by the library, as far as the peer still takes it. If it is the
                     // answer itself, both have said all, and nothing depends on who lets go first.
                     if !self.is_closing {
-                        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.listen()).await;
+                        let last = tokio::time::timeout(CLOSE_TIMEOUT, self.listen());
+                        // In a box: an idle reader keeps room for the largest of what it may wait for.
+                        let _ = Box::pin(last).await;
                     }
                     let closed = match frame {
                         Some(frame) => Error::Closed {

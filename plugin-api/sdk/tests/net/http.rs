@@ -1,9 +1,9 @@
-use crate::script::{chain, run};
-use crate::server::{answer, http, next};
+use crate::script::{SOON, chain, run, start_sharing};
+use crate::server::{answer, http, http_once, next};
 use im_bridge_sdk::Noise;
 use im_bridge_sdk::http::Error;
 use im_bridge_sdk::model::ErrorClass;
-use im_bridge_sdk::test::{Noise as Class, OpRecord, Status};
+use im_bridge_sdk::test::{Noise as Class, OpRecord, State as Told, Status};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -52,6 +52,25 @@ fn a_request_is_one_operation_without_query_and_user_part() {
         Some(&*format!("http://{address}/v1/things/42"))
     );
     assert_eq!(recording.mentions("hunter2"), Vec::<String>::new());
+}
+
+#[test]
+fn accounts_that_share_a_thread_share_its_connections() {
+    let address = http_once(|_| answer("200 OK", "", "[]"));
+    let mocks = [(); 3].map(|()| {
+        let mock = start_sharing(&address, |cx, address| {
+            Box::pin(async move {
+                let url = format!("http://{address}/");
+                let asked = cx.http().get("ask", Noise::Command, &url).send().await;
+                asked.expect("an answer by the connection that is there");
+            })
+        });
+        mock.wait_state(Told::ONLINE, SOON);
+        mock
+    });
+    for mock in mocks {
+        mock.finish();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! An adapter whose session is a function of the test.
 
-use im_bridge_sdk::test::{Builder, Extension, MockHost, Recording, State as Told};
+use im_bridge_sdk::test::{self, Builder, Extension, MockHost, Recording, State as Told};
 use im_bridge_sdk::{
     Adapter, Command, ConfigError, Context, Description, Fault, Host, Noise, Outcome, State,
 };
@@ -68,14 +68,53 @@ impl Adapter for Scripted {
     }
 }
 
+/// The same, with all its accounts on one thread.
+struct Sharing(Scripted);
+
+im_bridge_sdk::declare_adapter!(Sharing, runtime = Shared(1));
+
+impl Adapter for Sharing {
+    const PROVIDER: &'static str = Scripted::PROVIDER;
+    type Config = Config;
+
+    fn describe() -> Description {
+        Scripted::describe()
+    }
+
+    fn create(config: Config, host: &Host) -> Result<Self, ConfigError> {
+        Scripted::create(config, host).map(Self)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<(), Fault> {
+        self.0.run(cx).await
+    }
+
+    async fn execute(&self, cx: &Context, command: Command) -> Outcome {
+        self.0.execute(cx, command).await
+    }
+}
+
 /// Starts the script and leaves it running.
 pub fn start(builder: fn(Builder) -> Builder, address: &str, script: Script) -> MockHost {
+    started(test::entry::<Scripted>(), builder, address, script)
+}
+
+/// Starts the script of one more account on the thread that all of them share.
+pub fn start_sharing(address: &str, script: Script) -> MockHost {
+    started(test::entry::<Sharing>(), |builder| builder, address, script)
+}
+
+fn started(
+    entry: test::Entry,
+    builder: fn(Builder) -> Builder,
+    address: &str,
+    script: Script,
+) -> MockHost {
     let index = {
         let mut scripts = SCRIPTS.lock().unwrap();
         scripts.push(script);
         scripts.len() - 1
     };
-    let entry = im_bridge_sdk::test::entry::<Scripted>();
     let config = json!({ "script": index, "address": address });
     let mock = builder(MockHost::builder(entry).config(config)).create();
     let mock = mock.expect("created");

@@ -22,6 +22,18 @@ pub fn http(answer: fn(&str) -> String) -> (String, Seen) {
     (address, seen)
 }
 
+/// The same for one connection only: whoever wants another one is refused.
+pub fn http_once(answer: fn(&str) -> String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        drop(listener);
+        serve(stream, answer, &channel().0);
+    });
+    address
+}
+
 fn serve(mut stream: TcpStream, answer: fn(&str) -> String, told: &Sender<String>) {
     let mut text = String::new();
     loop {
