@@ -9,6 +9,7 @@ use im_bridge::loader::host::EventFacts;
 use im_bridge_plugin_api::abi::Outcome;
 use im_bridge_test_harness::{Nats, eventually, seeded, stays};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Numbers by channel, in the stream's order, each once.
@@ -274,6 +275,49 @@ async fn after_the_lease_is_lost_nothing_is_sent_and_everything_is_retried() {
         "{outcomes:?}"
     );
     nats.thaw();
+}
+
+/// One thread, and the test stops it: a replica that is frozen when its event was sent and wakes up without its lease.
+#[tokio::test]
+async fn an_acknowledgement_that_comes_after_the_lease_settles_nothing() {
+    let nats = Nats::start();
+    let limits = limits();
+    let hold = Hold::forever();
+    let bus = bus(&nats, &limits).await;
+    let world = World::with(bus, &limits, Order::Strict, hold.clone()).await;
+    world.message("c", 0).await;
+    world.settled(1).await;
+    let client = world.bus.data.client().clone();
+    let sent = || client.statistics().out_messages.load(Ordering::Relaxed);
+    world.freeze(&nats).await;
+    let before = sent();
+    world.message("c", 1).await;
+    eventually("it is sent", || async { (sent() > before).then_some(()) }).await;
+    client.flush().await.unwrap();
+    nats.thaw();
+    let url = nats.url().to_owned();
+    std::thread::spawn(move || is_stored(&url, 2))
+        .join()
+        .unwrap();
+    hold.end();
+    let outcomes = world.settled(2).await;
+    assert_eq!(
+        outcomes[1],
+        (1, Outcome::RETRY),
+        "the next owner settles it"
+    );
+    check_order(&world, 2).await;
+}
+
+/// Returns when the stream has so many events.
+#[tokio::main(flavor = "current_thread")]
+async fn is_stored(url: &str, count: u64) {
+    let context = async_nats::jetstream::new(async_nats::connect(url).await.unwrap());
+    let stream = context.get_stream("IM_EVT").await.unwrap();
+    eventually("it is stored", || async {
+        (stream.get_info().await.ok()?.state.messages == count).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -58,7 +58,11 @@ pub(super) struct Arrived {
 
 pub(super) async fn carry(held: Held) -> Arrived {
     let mut span = held.span();
-    let outcome = held.ship(&mut span).await;
+    let mut outcome = held.ship(&mut span).await;
+    // Woken up after its lease, it tells the provider nothing: the next owner has the same event, and settles it.
+    if !held.route.owner.hold.is_held() {
+        outcome = Outcome::RETRY;
+    }
     let context = span.context();
     span.finish(outcome);
     held.count(outcome, held.taken.at.elapsed(), &context);
