@@ -286,10 +286,7 @@ async fn whatever_is_sent_is_refused_with_its_reason_and_the_next_good_command_w
     works(&world, &mut sent).await;
     subjects_that_are_none(&world).await;
     works(&world, &mut sent).await;
-    eventually("every command is acknowledged", || async {
-        (messages(&world, "IM_CMD").await == 0).then_some(())
-    })
-    .await;
+    acknowledged(&world).await;
     // Counted after the acknowledgement.
     eventually("no command waits", || async {
         let account = world.bridge.account("sim/demo").unwrap();
@@ -297,6 +294,14 @@ async fn whatever_is_sent_is_refused_with_its_reason_and_the_next_good_command_w
     })
     .await;
     assert_eq!(world.bridge.state("sim/demo").as_deref(), Some("online"));
+}
+
+/// By then the results and the dead letters of all commands are stored.
+async fn acknowledged(world: &World) {
+    eventually("every command is acknowledged", || async {
+        (messages(world, "IM_CMD").await == 0).then_some(())
+    })
+    .await;
 }
 
 async fn refused(world: &World) {
@@ -349,6 +354,7 @@ async fn refused(world: &World) {
     wanted.sort_unstable();
     told.sort_unstable();
     assert_eq!(told, wanted);
+    acknowledged(world).await;
     let kept = all.iter().filter(|bad| bad.is_kept()).count();
     assert_eq!(
         messages(world, "IM_DLQ").await,
