@@ -433,6 +433,8 @@ fn an_api_that_fails_degrades_the_account_until_it_is_well() {
     let _conn = server.login();
     host.wait_state(State::ONLINE, SOON);
     for looks in 1..=2 {
+        // The heartbeat's, and the next look's.
+        host.wait_timers(2, SOON);
         host.advance(Duration::from_secs(60));
         host.wait("a look", SOON, |_| {
             (api.calls("/health").len() == looks).then_some(())
@@ -443,6 +445,7 @@ fn an_api_that_fails_degrades_the_account_until_it_is_well() {
     assert_eq!(report.reason.as_deref(), Some("api_unavailable"));
     assert_eq!(host.metric("api_healthy", &[]), Some(0.0));
     is_well.store(true, std::sync::atomic::Ordering::SeqCst);
+    host.wait_timers(2, SOON);
     host.advance(Duration::from_secs(60));
     host.wait("online again", SOON, |seen| {
         (seen.state() == Some(State::ONLINE)).then_some(())
