@@ -1,6 +1,6 @@
 //! Connections that end or fall silent at any moment.
 
-use crate::mock::{ME, SOON, World, run, send, texts, until, wait_texts, wait_times};
+use crate::mock::{ME, SOON, World, run, send, texts, truth, until, wait_texts, wait_times};
 use im_bridge_sdk::test::{Command, MockHost, State, Status};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -53,16 +53,7 @@ fn a_cut_in_the_middle_of_a_send_is_unknown_until_it_is_found() {
         wait_times(&host, State::ONLINE, 2);
         assert_eq!(world.record(&["sent"]).len(), effects);
         // As the core does: it asks first, and does it again only if it surely did not happen.
-        let found = until("the truth", || {
-            let id = host.verify(sending.clone().key(&key));
-            let verdict = host.wait_completion(id, SOON);
-            match (verdict.status, verdict.code.as_deref()) {
-                (Status::OK, _) => Ok(1),
-                (_, Some("message_not_found")) => Ok(0),
-                _ => Err(format!("{verdict:?}")),
-            }
-        });
-        assert_eq!(found, effects, "{at}");
+        assert_eq!(truth(&host, &sending, &key), effects, "{at}");
         let id = host.execute(sending.key(&key).redelivered());
         assert_eq!(host.wait_completion(id, SOON).status, Status::OK);
         assert_eq!(world.record(&["sent"]).len(), 1, "{at}");

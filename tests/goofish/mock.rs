@@ -2,7 +2,8 @@
 
 use im_bridge_adapter_goofish::Goofish;
 use im_bridge_sdk::test::{
-    Builder, Command, CompletionRecord, EventRecord, MockHost, Outcome, Settling, State, entry,
+    Builder, Command, CompletionRecord, EventRecord, MockHost, Outcome, Settling, State, Status,
+    entry,
 };
 use im_bridge_test_harness::{Control, Simulator};
 use serde_json::{Value, json};
@@ -141,6 +142,19 @@ pub fn online(builder: Builder) -> MockHost {
     host.start();
     host.wait_state(State::ONLINE, SOON);
     host
+}
+
+/// What a core hears of a send that it does not know of: 1 if it happened, 0 if it surely did not.
+pub fn truth(host: &MockHost, sending: &Command, key: &str) -> usize {
+    until("the truth", || {
+        let id = host.verify(sending.clone().key(key));
+        let verdict = host.wait_completion(id, SOON);
+        match (verdict.status, verdict.code.as_deref()) {
+            (Status::OK, _) => Ok(1),
+            (_, Some("message_not_found")) => Ok(0),
+            _ => Err(format!("{verdict:?}")),
+        }
+    })
 }
 
 /// Keys that no other command has.

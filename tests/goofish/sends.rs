@@ -1,7 +1,7 @@
 //! Sending, and what becomes of a message whose answer is lost.
 
 use crate::mock::{
-    CHAT, ME, PEER, SOON, World, key, online, run, send, send_segments, texts, wait_kind,
+    CHAT, ME, PEER, SOON, World, key, online, run, send, send_segments, texts, truth, wait_kind,
     wait_texts,
 };
 use im_bridge_sdk::test::{Command, CompletionRecord, KvStore, Origin, Status};
@@ -295,16 +295,7 @@ fn a_restart_forgets_no_send() {
         host.finish();
         let host = online(account());
         // As the core does with what it does not know: it asks, and does it again only if it surely did not happen.
-        let found = crate::mock::until("the truth", || {
-            let id = host.verify(sending.clone().key(&key));
-            let verdict = host.wait_completion(id, SOON);
-            match (verdict.status, verdict.code.as_deref()) {
-                (Status::OK, _) => Ok(1),
-                (_, Some("message_not_found")) => Ok(0),
-                _ => Err(format!("{verdict:?}")),
-            }
-        });
-        assert_eq!(found, effects, "{fault}");
+        assert_eq!(truth(&host, &sending, &key), effects, "{fault}");
         let id = host.execute(sending.key(&key).redelivered());
         ok(&host.wait_completion(id, SOON));
         assert_eq!(world.record(&["sent"]).len(), 1, "{fault}");
