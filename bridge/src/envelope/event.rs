@@ -176,7 +176,8 @@ const DELIVERY: &str = "\",\"delivery\":\"";
 const ORDER_SCOPE: &str = "\",\"orderscope\":\"";
 const TRACE: &str = ",\"traceparent\":\"";
 
-fn origin(origin: Origin) -> &'static str {
+/// As it stands in envelopes and in spans.
+pub fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::SELF_OTHER_DEVICE => "self_other_device",
         Origin::BRIDGE => "bridge",
@@ -184,7 +185,8 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-fn delivery(delivery: Delivery) -> &'static str {
+/// As it stands in envelopes and in spans.
+pub fn delivery(delivery: Delivery) -> &'static str {
     match delivery {
         Delivery::BACKFILL => "backfill",
         Delivery::REPLAY => "replay",

@@ -10,7 +10,7 @@ mod message;
 mod text;
 mod ulid;
 
-pub use event::{EventAttributes, EventEnvelope};
+pub use event::{EventAttributes, EventEnvelope, delivery, origin};
 pub use message::{Attributes, Document, document, plugin_result, plugin_state, result};
 pub use text::traceparent;
 pub use ulid::ulid;

@@ -254,15 +254,13 @@ fn binary(
 fn fits(command: &str, kind: Option<&str>) -> Result<(), Fail> {
     let Some(kind) = kind else { return Ok(()) };
     let expected = format!("im-bridge.cmd.{command}.v1");
-    match kind {
-        kind if kind != expected => {
-            let shown: String = kind.chars().take(64).collect();
-            Err(bad_request(format!(
-                "type `{shown}` does not fit the subject; write `{expected}`"
-            )))
-        }
-        _ => Ok(()),
+    if kind == expected {
+        return Ok(());
     }
+    let shown: String = kind.chars().take(64).collect();
+    Err(bad_request(format!(
+        "type `{shown}` does not fit the subject; write `{expected}`"
+    )))
 }
 
 fn expiry(text: Option<&str>) -> Result<Option<Time>, Fail> {

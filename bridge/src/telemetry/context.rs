@@ -4,6 +4,7 @@
 //! apart. Written is lower case, and nothing that is empty.
 
 use crate::bus::Headers;
+use crate::bus::api::header;
 use async_nats::HeaderMap;
 use im_bridge_plugin_api::abi::Trace;
 use std::collections::BTreeSet;
@@ -53,7 +54,7 @@ impl Default for Carried {
 impl Carried {
     /// From a message's headers; where they have none, from the attributes of its envelope.
     pub fn read(headers: Option<&HeaderMap>, parent: Option<&str>, state: Option<&str>) -> Self {
-        let of_header = |name: &str| headers.and_then(|headers| find(headers, name));
+        let of_header = |name: &str| headers.and_then(|headers| header(headers, name));
         let header = of_header(TRACEPARENT);
         let (said, state) = match header {
             Some(said) => (Some(said), of_header(TRACESTATE)),
@@ -86,18 +87,6 @@ impl Carried {
         let is_sound = !kept.is_empty() && kept.len() <= BAGGAGE_BYTES_MAX && is_printable(&kept);
         is_sound.then(|| kept.into())
     }
-}
-
-/// The first value of a header, whatever the case of its name; the exact name before all others.
-fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    if let Some(value) = headers.get(name) {
-        return Some(value.as_str());
-    }
-    let (_, values) = headers.iter().find(|(own, _)| {
-        let own: &str = own.as_ref();
-        own.eq_ignore_ascii_case(name)
-    })?;
-    values.first().map(|value| value.as_str())
 }
 
 fn is_printable(text: &str) -> bool {

@@ -4,6 +4,7 @@ use super::open::Notes;
 use super::span::{Attributes, Begin, Ended, Kind, Span, now_ns, ns};
 use super::{AccountLabels, Traces, ids, messaging};
 use crate::bus::Subjects;
+use crate::envelope::{delivery, origin};
 use crate::telemetry::context::{self, TraceContext};
 use im_bridge_plugin_api::abi::{Delivery, Noise, Origin, Outcome};
 use im_bridge_sdk::model::ErrorObject;
@@ -259,21 +260,5 @@ fn ingest(noise: Noise, is_webhook: bool) -> &'static str {
         _ if is_webhook => "webhook",
         Noise::POLL_HIT | Noise::POLL_EMPTY => "poll",
         _ => "push",
-    }
-}
-
-fn delivery(delivery: Delivery) -> &'static str {
-    match delivery {
-        Delivery::BACKFILL => "backfill",
-        Delivery::REPLAY => "replay",
-        _ => "live",
-    }
-}
-
-fn origin(origin: Origin) -> &'static str {
-    match origin {
-        Origin::SELF_OTHER_DEVICE => "self_other_device",
-        Origin::BRIDGE => "bridge",
-        _ => "remote",
     }
 }
