@@ -191,9 +191,7 @@ impl Send {
         }
         to.text("channelId", &self.channel_id)?;
         to.u8(self.channel_type);
-        if version >= 3 {
-            to.u32(self.expire_s);
-        }
+        write_expire(to, self.expire_s, version);
         to.text("msgKey", &self.msg_key)?;
         if self.setting & setting::TOPIC != 0 {
             to.text("topic", &self.topic)?;
@@ -230,9 +228,7 @@ impl Recv {
         to.text("fromUid", &self.from_uid)?;
         to.text("channelId", &self.channel_id)?;
         to.u8(self.channel_type);
-        if version >= 3 {
-            to.u32(self.expire_s);
-        }
+        write_expire(to, self.expire_s, version);
         to.text("clientMsgNo", &self.client_msg_no)?;
         if let Some(stream) = &self.stream {
             stream.write(to)?;
@@ -301,6 +297,12 @@ fn read_expire(from: &mut Reader<'_>, version: u8) -> Result<u32, WireError> {
         from.u32("expire")
     } else {
         Ok(0)
+    }
+}
+
+fn write_expire(to: &mut Writer, expire_s: u32, version: u8) {
+    if version >= 3 {
+        to.u32(expire_s);
     }
 }
 
