@@ -26,13 +26,12 @@ use crate::loader::config::CreditsConfig;
 use crate::loader::host::{Options, Window};
 use crate::outbound::budget::Pace;
 use crate::outbound::{self, Accounts, Hands, InHand, Outbound, Requests, Terms};
-use serde::de::IgnoredAny;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// What an account whose lease is lost gets: another owner may come three seconds later.
 pub const LOST: Ending = Ending {
@@ -47,8 +46,6 @@ pub const IN_PEACE: Ending = Ending {
 /// For the last state document, with a bus that is there.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 const SUBSCRIBE_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// A server that answers, answers soon.
-const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the accounts of one held shard share.
 #[derive(Clone)]
@@ -293,14 +290,7 @@ impl Life {
     async fn subscribe(&mut self, outbound: &Arc<Outbound>) -> Option<Requests> {
         loop {
             match Requests::subscribe(outbound).await {
-                Ok(requests) => {
-                    // Whoever sees the account online may ask at once: any answer on this connection says that the
-                    // server has the subscriptions. One that is slow gets them all the same.
-                    let api = self.held.base.bus.control.api();
-                    let answer = api.call::<IgnoredAny>("INFO", &());
-                    let _ = timeout(SUBSCRIBED_WITHIN, answer).await;
-                    return Some(requests);
-                }
+                Ok(requests) => return Some(requests),
                 Err(error) => {
                     tracing::warn!(account = %self.face.account, %error, "cannot be asked yet")
                 }

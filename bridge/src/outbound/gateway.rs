@@ -44,6 +44,7 @@ pub struct Gateway {
     pub(super) subjects: Subjects,
     /// Requests and their answers go beside the data, so that a full data channel delays none.
     pub(super) control: Client,
+    pub(super) control_api: Api,
     pub(super) requests: Arc<Semaphore>,
     pub(super) commands_max_age: Duration,
     api: Api,
@@ -68,6 +69,7 @@ impl Gateway {
             },
             subjects: bus.subjects.clone(),
             control: bus.control.client().clone(),
+            control_api: bus.control.api().clone(),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             commands_max_age: limits.commands_max_age,
             api: bus.data.api().clone(),

@@ -15,6 +15,7 @@ use crate::bus::Hold;
 use crate::bus::api::ApiError;
 use crate::bus::kv::{Bucket, Write, WriteError};
 use crate::bus::patience::Patience;
+use crate::telemetry::context::hex_of;
 use bytes::Bytes;
 use im_bridge_sdk::model::{ErrorObject, Json, ResultStatus};
 use ring::digest;
@@ -433,17 +434,11 @@ fn json(entry: &Entry) -> Bytes {
 
 /// Hash of the parameters with members sorted, so that the same parameters written differently are the same.
 pub fn hash(params: &Value) -> String {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = Vec::with_capacity(256);
     sorted(params, &mut text);
     let digest = digest::digest(&digest::SHA256, &text);
     // 128 bits tell apart what one caller uses one key for.
-    let digits = digest.as_ref()[..16]
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|digit| char::from(HEX[usize::from(digit)]))
-        .collect()
+    hex_of(&digest.as_ref()[..16])
 }
 
 fn sorted(value: &Value, out: &mut Vec<u8>) {

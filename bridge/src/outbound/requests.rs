@@ -24,6 +24,7 @@ use futures_util::future::BoxFuture;
 use im_bridge_sdk::model::{
     AccountState, ControlVerb, Durable, ErrorCode, ErrorObject, Json, Level, ResultStatus, results,
 };
+use serde::de::IgnoredAny;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -114,8 +115,10 @@ impl Requests {
         let subjects = &desk.gateway.subjects;
         let requests = subscribe(client, subjects.requests(&desk.account)).await?;
         let controls = subscribe(client, subjects.controls(&desk.account)).await?;
-        // Before anybody is told that the account is served; a server that is away gets them with the connection.
-        let _ = timeout(CLIENT_WITHIN, client.flush()).await;
+        // Whoever sees the account online may ask at once: any answer on this connection says that the server has the
+        // subscriptions. One that is away gets them with the connection.
+        let answer = desk.gateway.control_api.call::<IgnoredAny>("INFO", &());
+        let _ = timeout(CLIENT_WITHIN, answer).await;
         let stop = Arc::new(tokio::sync::Notify::new());
         let pump = Pump {
             outbound: Arc::clone(outbound),

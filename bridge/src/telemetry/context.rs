@@ -8,7 +8,6 @@ use crate::bus::api::header;
 use async_nats::HeaderMap;
 use im_bridge_plugin_api::abi::Trace;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 /// Trace id, span id and flags; all zero: none. The same value crosses the plugin boundary.
 pub type TraceContext = Trace;
@@ -190,10 +189,11 @@ pub fn span_id(of: &TraceContext) -> Option<String> {
 
 /// An id as people look for it.
 pub fn hex_of(id: &[u8]) -> String {
-    id.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = id.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(HEX[usize::from(digit)]))
+        .collect()
 }
 
 #[cfg(test)]
