@@ -4,6 +4,7 @@ use super::Exit;
 use super::output::Output;
 use crate::app::{self, End, ServiceError, Signals};
 use crate::config::Origins;
+use crate::loader::allocator;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ fn leave_no_core() -> io::Result<()> {
 
 pub(super) fn run(args: Args, mut origins: Origins, output: &mut Output) -> io::Result<Exit> {
     leave_no_core()?;
+    allocator::settle();
     if let Some(folder) = args.plugin_dir {
         let folder = folder.display();
         origins

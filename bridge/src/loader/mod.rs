@@ -12,10 +12,12 @@
 //! A refusal concerns one file only. The same content is loaded once, however many files hold it. Everything here blocks
 //! (reading, hashing, the system loader): it is called from threads that may.
 //!
-//! What is loaded is then used through `host`: instances, and what passes between them and the core.
+//! What is loaded is then used through `host`: instances, and what passes between them and the core. They share the C
+//! library's memory, which `allocator` sets up.
 //!
 //! Not here: accounts; what an event or a command means.
 
+pub mod allocator;
 pub mod config;
 pub mod config_schema;
 pub mod content;

@@ -9,25 +9,15 @@
 //!
 //! Not here: `config::secret::Secret`, which has no printable form in the first place; what is said, and where.
 
-mod patterns;
+mod forms;
+mod known;
 
-use aho_corasick::AhoCorasick;
+use known::Known;
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 /// What stands in a secret's place.
 pub const REDACTED: &str = "[redacted]";
-
-/// Parts of secrets that are known at once: some hundred of each of hundred accounts. The oldest is forgotten first: it is
-/// the token that was replaced longest ago.
-const PARTS_MAX: usize = 16 << 10;
-
-/// Parts are looked for by three automata, young, older and oldest, so that a new one does not cost making all anew: an
-/// automaton with more parts than this is merged into the next.
-const YOUNG_MAX: usize = 64;
-const OLDER_MAX: usize = 1024;
 
 /// Names of fields whose values are secrets, whatever they are. Compared with a field's whole name and its last word.
 const SECRET_NAMES: [&str; 9] = [
@@ -70,81 +60,33 @@ pub fn is_secret_name(name: &str) -> bool {
 
 /// Knows secrets, and takes them out.
 #[derive(Default)]
-pub struct Redactor {
-    parts: Mutex<Parts>,
-    /// Of the oldest parts, of those between, of the young ones.
-    automata: RwLock<Arc<[Option<AhoCorasick>; 3]>>,
-    /// There are parts that no automaton knows yet: it is made by whoever needs it, so that a thousand accounts that begin
-    /// cost one.
-    is_behind: AtomicBool,
-}
-
-#[derive(Default)]
-struct Parts {
-    by_age: VecDeque<Box<[u8]>>,
-    known: HashSet<Box<[u8]>>,
-    /// So many are in the first automaton, so many in the first two.
-    settled: [usize; 2],
-}
+pub struct Redactor(RwLock<Known>);
 
 impl Redactor {
     pub fn learn(&self, secret: &str) {
-        let mut parts = self.lock();
-        for part in patterns::parts(secret) {
-            let part: Box<[u8]> = part.into();
-            if parts.known.insert(part.clone()) {
-                parts.by_age.push_back(part);
-                self.is_behind.store(true, Ordering::Release);
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn automata(&self) -> Arc<[Option<AhoCorasick>; 3]> {
-        if self.is_behind.load(Ordering::Acquire) {
-            let mut parts = self.lock();
-            // Under the lock: whoever else comes now finds it done, or waits for it.
-            if self.is_behind.swap(false, Ordering::AcqRel) {
-                let former = Arc::clone(&self.read());
-                let automata = Arc::new(parts.automata(&former));
-                *self
-                    .automata
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = automata;
-            }
-        }
-        Arc::clone(&self.read())
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Arc<[Option<AhoCorasick>; 3]>> {
-        self.automata.read().unwrap_or_else(PoisonError::into_inner)
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.learn(secret);
     }
 
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let automata = self.automata();
-        let mut spans: Vec<(usize, usize)> = automata
-            .iter()
-            .flatten()
-            .flat_map(|automaton| automaton.find_iter(text))
-            .map(|found| (found.start(), word_end(text, found.end())))
-            .collect();
-        spans.sort_unstable();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = known.find(text).peekable();
         // The characters around a pattern within base64 are ASCII, and so is all of a pattern but that of a raw secret,
         // whose beginning may end within a character: then the whole of it goes.
         let mut out = Cow::Borrowed(text);
-        if !spans.is_empty() {
+        if found.peek().is_some() {
             let mut without = String::with_capacity(text.len());
             let mut at = 0;
-            for (start, end) in spans {
+            for (start, end) in found {
+                if end <= at {
+                    continue;
+                }
                 let start = text.floor_char_boundary(start);
                 if start >= at {
                     without.push_str(&text[at..start]);
                     without.push_str(REDACTED);
                 }
-                at = at.max(end);
+                at = word_end(text, end);
             }
             without.push_str(&text[at..]);
             out = Cow::Owned(without);
@@ -153,29 +95,6 @@ impl Redactor {
             Some(cut) => Cow::Owned(cut),
             None => out,
         }
-    }
-}
-
-impl Parts {
-    /// Takes up what came since the last time.
-    fn automata(&mut self, former: &[Option<AhoCorasick>; 3]) -> [Option<AhoCorasick>; 3] {
-        let [mut oldest, mut older, _] = former.clone();
-        let [first, second] = self.settled;
-        let count = self.by_age.len();
-        if count - first > OLDER_MAX {
-            let too_many = count.saturating_sub(PARTS_MAX);
-            for part in self.by_age.drain(..too_many) {
-                self.known.remove(&part);
-            }
-            self.settled = [self.by_age.len(); 2];
-            oldest = patterns::automaton(self.by_age.iter());
-            older = None;
-        } else if count - second > YOUNG_MAX {
-            self.settled = [first, count];
-            older = patterns::automaton(self.by_age.range(first..));
-        }
-        let young = patterns::automaton(self.by_age.range(self.settled[1]..));
-        [oldest, older, young]
     }
 }
 

@@ -1,12 +1,11 @@
-//! What to look for so that a secret is found, and the automaton that looks for all of them at once.
+//! What to look for so that a secret is found: the beginnings of its parts, each as it may stand in a text.
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
 
 /// Shorter ones are found in every text: nobody could read a log any more, and a secret of five bytes is none.
-const SECRET_BYTES_MIN: usize = 6;
+pub(super) const FORM_BYTES_MIN: usize = 6;
 
 /// A value within a secret is looked for from this length on.
 const VALUE_BYTES_MIN: usize = 8;
@@ -14,13 +13,16 @@ const VALUE_BYTES_MIN: usize = 8;
 /// As much of a part is looked for: enough to be no accident, little enough for thousands of accounts.
 const PART_BYTES: usize = 16;
 
+/// Each byte percent-encoded.
+pub(super) const FORM_BYTES_MAX: usize = 3 * PART_BYTES;
+
 /// The longest values of a secret, so many at most: a cookie has dozens, and its tokens are the long ones.
 const VALUES_MAX: usize = 8;
 
 /// The beginnings of a secret and of the values in it.
 pub(super) fn parts(secret: &str) -> impl Iterator<Item = &[u8]> {
     let secret = secret.trim();
-    let whole = Some(secret).filter(|whole| whole.len() >= SECRET_BYTES_MIN);
+    let whole = Some(secret).filter(|whole| whole.len() >= FORM_BYTES_MIN);
     let mut values: Vec<&str> = secret
         .split(|c: char| c.is_whitespace() || ";,&=\"'{}".contains(c))
         .filter(|value| value.len() >= VALUE_BYTES_MIN)
@@ -33,19 +35,8 @@ pub(super) fn parts(secret: &str) -> impl Iterator<Item = &[u8]> {
         .map(|part| &part.as_bytes()[..part.len().min(PART_BYTES)])
 }
 
-/// Finds every form of these parts; none of none.
-pub(super) fn automaton<'p>(parts: impl Iterator<Item = &'p Box<[u8]>>) -> Option<AhoCorasick> {
-    let patterns: Vec<Vec<u8>> = parts.flat_map(|part| forms(part)).collect();
-    if patterns.is_empty() {
-        return None;
-    }
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostLongest)
-        .build(patterns)
-        .ok()
-}
-
-fn forms(part: &[u8]) -> Vec<Vec<u8>> {
+/// As it is, percent-encoded, and within base64 at each place.
+pub(super) fn forms(part: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![part.to_vec()];
     let percent = percent(part);
     if percent.as_bytes() != part {
@@ -59,7 +50,7 @@ fn forms(part: &[u8]) -> Vec<Vec<u8>> {
         }
         forms.push(form.into_bytes());
     }
-    forms.retain(|form| form.len() >= SECRET_BYTES_MIN);
+    forms.retain(|form| form.len() >= FORM_BYTES_MIN);
     forms
 }
 
