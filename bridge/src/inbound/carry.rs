@@ -57,7 +57,10 @@ pub(super) struct Arrived {
     pub turn: Turn,
 }
 
-/// No async function: one has room for its argument twice, and each event on its way is one of these.
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an async function has room for its argument twice, and each event on its way is one of these"
+)]
 pub(super) fn carry(held: Held) -> impl Future<Output = Arrived> + Send {
     async move {
         let mut span = held.span();
