@@ -41,6 +41,7 @@ fn jobs_are_done_rightly() {
 fn is_done_rightly(job: Job) -> bool {
     let programs = Programs {
         bridge: env!("CARGO_BIN_EXE_im-bridge").into(),
+        plugin: None,
         simulator: None,
         own: std::env::current_exe().expect("a program has a file"),
     };

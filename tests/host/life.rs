@@ -2,7 +2,8 @@
 
 use crate::rig::{ECHO, FAULTY, Rig, WITHIN, command, load, options};
 use im_bridge::loader::host::{
-    CallError, HostEvent, Instance, Misbehaviour, Options, Patience, Phase, Plugin, Pool, Window,
+    CallError, HostEvent, InboundEvent, Instance, Misbehaviour, Options, Patience, Phase, Plugin,
+    Pool, Turn, Window,
 };
 use im_bridge_plugin_api::abi::{Outcome, Status};
 use im_bridge_test_harness::stays;
@@ -51,6 +52,24 @@ async fn credit_returns_with_the_settle() {
     }
     let over = rig.instance.misbehaviour(Misbehaviour::EmitWithoutCredit);
     assert_eq!(over, 0);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn events_that_are_settled_together_wake_the_adapter_once() {
+    let plugin = Plugin::new(*ECHO, Patience::default());
+    let mut rig = Rig::started(&plugin, "{}").await;
+    for _ in 0..Window::default().events {
+        let mut events = Vec::new();
+        for _ in 0..4 {
+            rig.instance.execute(command("message.send", "{}")).unwrap();
+            events.push(rig.event().await);
+        }
+        let settled = |event: InboundEvent| event.ticket.settle_with(Outcome::STORED);
+        let turns: Vec<Turn> = events.into_iter().map(settled).collect();
+        assert_eq!(turns.iter().filter(|turn| turn.is_due()).count(), 1);
+    }
+    rig.assert_works().await;
     rig.end().await;
 }
 

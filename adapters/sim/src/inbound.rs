@@ -38,28 +38,27 @@ pub fn event(me: &str, item: Item, delivery: Delivery) -> Event {
         what,
     } = item;
     let details = Details::of(&what);
-    let mut event = Event::new(me, body(what)).time_ms(at_ms).delivery(delivery);
+    // Member by member, not builder by builder: an event is large, and each of those moves it.
+    let mut event = Event::new(me, body(what));
+    event.time = Some(Time::from_ms(at_ms));
+    event.delivery = delivery;
     if by.as_ref().is_some_and(|person| person.id == me) {
-        event = event.origin(Origin::SelfOtherDevice);
+        event.origin = Origin::SelfOtherDevice;
     }
-    if let Some(chat) = chat {
-        event = event.channel(channel(chat));
-    }
-    if let Some(person) = by {
-        event = event.actor(user(person));
-    }
+    event.channel = chat.map(channel);
+    event.actor = by.map(user);
     // The provider repeats the reference to its sender alone: proof enough that the bridge sent it.
-    if let Some(client_ref) = details.client_ref {
-        event = event.client_ref(client_ref);
+    if details.client_ref.is_some() {
+        event.client_ref = details.client_ref;
+        event.origin = Origin::Bridge;
     }
     if let Some(order_key) = details.order_key {
-        event = event.order(OrderScope::Channel, order_key);
+        event.order_scope = OrderScope::Channel;
+        event.order_key = order_key;
     }
-    if let Some(revision) = details.revision {
-        event = event.revision(revision);
-    }
+    event.revision = details.revision;
     if let Some(ext) = details.ext {
-        event = event.ext(PROVIDER, ext);
+        event.ext.insert(PROVIDER.to_owned(), ext);
     }
     event
 }
@@ -394,7 +393,14 @@ pub fn member(seat: Seat) -> Member {
 
 /// What the model has no word for.
 fn ext(post: &Post) -> Json {
-    serde_json::json!({ "version": post.version }).into()
+    #[derive(Serialize)]
+    struct Version {
+        version: u32,
+    }
+    let version = Version {
+        version: post.version,
+    };
+    Json::new(&version).expect("its keys are strings")
 }
 
 fn scope(for_all: bool) -> Scope {

@@ -4,7 +4,7 @@
 //! instance would end the next one too, and the account could never recover.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub struct Panic {
 pub type Panics = BTreeMap<PanicAt, Panic>;
 
 /// By account; bounded by the accounts of a process.
-static SCRIPTS: Mutex<BTreeMap<String, Script>> = Mutex::new(BTreeMap::new());
+static SCRIPTS: Mutex<BTreeMap<String, Arc<Mutex<Script>>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Default)]
 struct Script {
@@ -59,18 +59,16 @@ struct Script {
     armed: BTreeMap<PanicAt, (Panic, u64)>,
 }
 
-/// The panics of one account.
+/// The panics of one account. Asked for each event, so that clones are the same script.
 #[derive(Clone)]
-pub struct Scripted {
-    account: String,
-}
+pub struct Scripted(Arc<Mutex<Script>>);
 
 impl Scripted {
     /// What the account's configuration asks for; the same again changes nothing.
     pub fn configure(account: &str, panics: &Panics) -> Self {
-        let scripted = Self {
-            account: account.to_owned(),
-        };
+        let mut scripts = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let scripted = Self(Arc::clone(scripts.entry(account.to_owned()).or_default()));
+        drop(scripts);
         scripted.change(|script| {
             if script.configured != *panics {
                 script.configured.clone_from(panics);
@@ -108,8 +106,7 @@ impl Scripted {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
-        let mut scripts = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
-        change(scripts.entry(self.account.clone()).or_default())
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

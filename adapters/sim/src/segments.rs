@@ -73,7 +73,7 @@ pub fn segment(part: Part) -> Segment {
         } => Content::Video(Video {
             media: from_native(media),
             duration_ms: length_ms,
-            thumbnail: still.map(from_native),
+            thumbnail: still.map(|still| from_native(*still)),
         }),
         Part::File { media } => return Segment::file(from_native(media)),
         Part::Place(Place {
@@ -168,7 +168,7 @@ pub fn part(segment: &Segment) -> Result<Part, &'static str> {
         }) => Part::Film {
             media: to_native(media)?,
             length_ms: duration_ms,
-            still: thumbnail.map(to_native).transpose()?,
+            still: thumbnail.map(to_native).transpose()?.map(Box::new),
         },
         Content::File(file) => Part::File {
             media: to_native(file.media)?,

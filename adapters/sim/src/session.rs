@@ -186,8 +186,8 @@ async fn serve(
                 }
             }
             () = cx.ready(), if may_emit => {
-                if let Some(next) = held.pop_front() {
-                    Box::pin(bring(sim, cx, welcome, next)).await;
+                if let Some(fresh) = held.pop_front().and_then(|next| fresh(sim, welcome, next)) {
+                    Box::pin(fresh.emit(sim, cx)).await;
                 }
             }
             // Cancel safe: ready() takes no credit, next() keeps what it has of a frame.
@@ -199,7 +199,13 @@ async fn serve(
                     Down::Push { .. } if is_draining => {}
                     Down::Push { push, redelivered, item } => {
                         panic_if_told(sim, &item, redelivered);
-                        hold(&mut held, Held { push, redelivered, item });
+                        let read = Held { push, redelivered, item };
+                        // Mostly it need not wait: going round once more would cost as much as reading it.
+                        if catching_up.is_some() || !held.is_empty() || !cx.has_credit() {
+                            hold(&mut held, read);
+                        } else if let Some(fresh) = fresh(sim, welcome, read) {
+                            Box::pin(fresh.emit(sim, cx)).await;
+                        }
                     }
                     Down::Answer(answer) => link.answered(answer),
                     Down::Pong { id } => heart.answered(id),
@@ -223,8 +229,9 @@ fn hold(held: &mut VecDeque<Held>, new: Held) {
     }
 }
 
-/// Emits what was pushed. What the last session left is pushed again, and was fetched meanwhile: that is emitted once.
-async fn bring(sim: &Sim, cx: &Context, welcome: &Welcome, held: Held) {
+/// What was pushed, as it is to be emitted. What the last session left is pushed again, and was fetched meanwhile: that is
+/// emitted once.
+fn fresh(sim: &Sim, welcome: &Welcome, held: Held) -> Option<Fresh> {
     let Held {
         push,
         redelivered,
@@ -232,21 +239,21 @@ async fn bring(sim: &Sim, cx: &Context, welcome: &Welcome, held: Held) {
     } = held;
     if redelivered && (1..=welcome.last_seq).contains(&item.seq) {
         match sim.progress().pushed_again(item.seq, push) {
-            Known::Safe => return sim.link.write(Up::Ack { push }),
-            Known::OnTheWay => return,
+            Known::Safe => {
+                sim.link.write(Up::Ack { push });
+                return None;
+            }
+            Known::OnTheWay => return None,
             Known::No => {}
         }
     }
     let (seqs, noise) = (seqs(&item), noise(&item));
     let event = inbound::event(&welcome.person.id, item, Delivery::Live);
-    emit(
-        sim,
-        cx,
-        Emission::from(event).noise(noise),
+    Some(Fresh {
+        emission: Emission::from(event).noise(noise),
         seqs,
-        Some(push),
-    )
-    .await;
+        push: Some(push),
+    })
 }
 
 /// The next frame, when it may be read: there is credit for what it may hold, or somebody waits for an answer.
@@ -273,36 +280,46 @@ async fn ongoing(
     }
 }
 
-/// Emits an item; once it is stored, the cursor moves and, for a push, the provider is told.
-async fn emit(
-    sim: &Sim,
-    cx: &Context,
+/// An item that nobody has emitted yet.
+struct Fresh {
     emission: Emission,
+    /// The numbers that it stands for.
     seqs: RangeInclusive<u64>,
+    /// None: it was fetched.
     push: Option<u64>,
-) {
-    let sent = cx.send(emission).await;
-    let (progress, link, settled, panics) = (
-        sim.progress.clone(),
-        sim.link.clone(),
-        sim.settled.clone(),
-        sim.panics.clone(),
-    );
-    let first = *seqs.start();
-    sim.progress().sent(first);
-    sent.on_settled(move |outcome| {
-        panics.at(PanicAt::Settle);
-        let is_safe = outcome.is_final();
-        // First: whoever sees that all is settled goes when nothing is left to write.
-        let again = crate::locked(&progress).arrived(first);
-        if is_safe {
-            for push in push.into_iter().chain(again) {
-                link.write(Up::Ack { push });
+}
+
+impl Fresh {
+    /// Emits it; once it is stored, the cursor moves and, for a push, the provider is told.
+    async fn emit(self, sim: &Sim, cx: &Context) {
+        let Self {
+            emission,
+            seqs,
+            push,
+        } = self;
+        let sent = cx.send(emission).await;
+        let (progress, link, settled, panics) = (
+            sim.progress.clone(),
+            sim.link.clone(),
+            sim.settled.clone(),
+            sim.panics.clone(),
+        );
+        let first = *seqs.start();
+        sim.progress().sent(first);
+        sent.on_settled(move |outcome| {
+            panics.at(PanicAt::Settle);
+            let is_safe = outcome.is_final();
+            // First: whoever sees that all is settled goes when nothing is left to write.
+            let again = crate::locked(&progress).arrived(first);
+            if is_safe {
+                for push in push.into_iter().chain(again) {
+                    link.write(Up::Ack { push });
+                }
             }
-        }
-        crate::locked(&progress).settled(is_safe.then_some(seqs));
-        settled.notify_waiters();
-    });
+            crate::locked(&progress).settled(is_safe.then_some(seqs));
+            settled.notify_waiters();
+        });
+    }
 }
 
 /// The numbers that an item stands for.

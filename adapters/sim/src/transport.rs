@@ -73,7 +73,9 @@ impl<'a> Socket<'a> {
     /// The next frame that makes sense; the end of the connection is a fault. Cancel safe.
     pub async fn next(&mut self) -> Result<Down, Fault> {
         loop {
-            let text = self.next_text().await?;
+            let Message::Text(text) = self.next_message().await? else {
+                return Err(Fault::retry("provider_error", "a frame that is no text"));
+            };
             match Down::read(&text) {
                 Ok(frame) => return Ok(frame),
                 // Not a reason to hang up: what follows may be fine. Its text may be anything, so it is not logged.
@@ -82,15 +84,10 @@ impl<'a> Socket<'a> {
         }
     }
 
-    async fn next_text(&mut self) -> Result<String, Fault> {
+    async fn next_message(&mut self) -> Result<Message, Fault> {
         match self {
-            Self::Inside { port, cx } => hear(cx, port).await,
-            Self::WebSocket { reader, .. } => match reader.next().await? {
-                Message::Text(text) => Ok(text.to_string()),
-                Message::Binary(_) => {
-                    Err(Fault::retry("provider_error", "a frame that is no text"))
-                }
-            },
+            Self::Inside { port, cx } => Ok(Message::Text(hear(cx, port).await?.into())),
+            Self::WebSocket { reader, .. } => Ok(reader.next().await?),
         }
     }
 

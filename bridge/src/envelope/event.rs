@@ -1,8 +1,9 @@
 //! The envelope of an event.
 
 use super::text::{TRACE_BYTES, push_escaped, push_trace, shape};
-use super::{Data, EnvelopeError, MODEL_MAJOR, ModelMinor};
+use super::{Data, EnvelopeError, MODEL_MAJOR, ModelMinor, Room};
 use crate::bus::{Account, Kind};
+use bytes::{BufMut, Bytes};
 use im_bridge_plugin_api::abi::{Delivery, OrderScope, Origin, Trace};
 use im_bridge_sdk::model::Time;
 use im_bridge_sdk::model::ids::B32;
@@ -61,7 +62,7 @@ impl EventEnvelope {
         }
     }
 
-    /// The message's body, in one buffer of exactly its size.
+    /// The message's body.
     ///
     /// # Errors
     /// A control character where none may be, or a body that is no object.
@@ -69,7 +70,8 @@ impl EventEnvelope {
         &self,
         of: &EventAttributes<'_>,
         data: Data<'_>,
-    ) -> Result<Vec<u8>, EnvelopeError> {
+        room: &mut Room,
+    ) -> Result<Bytes, EnvelopeError> {
         data.check()?;
         let optional = [
             (",\"orderkey\":\"", of.order_key, true),
@@ -117,41 +119,41 @@ impl EventEnvelope {
             + self.schema.len()
             + data.len()
             + 1;
-        let mut out = Vec::with_capacity(capacity);
+        let out = room.of(capacity);
         for text in [BEGIN, of.id, &self.source] {
             out.extend_from_slice(text.as_bytes());
         }
         out.extend_from_slice(&of.time.unwrap_or(of.recorded).text());
         out.extend_from_slice(time_source.as_bytes());
         out.extend_from_slice(&of.recorded.text());
-        out.push(b'"');
+        out.put_u8(b'"');
         if let Some((id, token)) = of.channel {
             out.extend_from_slice(SUBJECT.as_bytes());
-            push_escaped(&mut out, id);
+            push_escaped(out, id);
             out.extend_from_slice(PARTITION_KEY.as_bytes());
             out.extend_from_slice(token.as_bytes());
-            out.push(b'"');
+            out.put_u8(b'"');
         }
         for text in [&*self.names, origin, DELIVERY, delivery, ORDER_SCOPE, scope] {
             out.extend_from_slice(text.as_bytes());
         }
-        out.push(b'"');
+        out.put_u8(b'"');
         for (name, value, _) in optional {
             let Some(value) = value else { continue };
             out.extend_from_slice(name.as_bytes());
-            push_escaped(&mut out, value);
-            out.push(b'"');
+            push_escaped(out, value);
+            out.put_u8(b'"');
         }
         if has_trace {
             out.extend_from_slice(TRACE.as_bytes());
-            push_trace(&mut out, &of.trace);
-            out.push(b'"');
+            push_trace(out, &of.trace);
+            out.put_u8(b'"');
         }
         out.extend_from_slice(self.schema.as_bytes());
-        data.write(&mut out);
-        out.push(b'}');
+        data.write(out);
+        out.put_u8(b'}');
         debug_assert_eq!(out.len(), capacity);
-        Ok(out)
+        Ok(room.cut())
     }
 
     fn channel_len(&self, of: &EventAttributes<'_>) -> Result<usize, EnvelopeError> {

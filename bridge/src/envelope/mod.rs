@@ -7,13 +7,17 @@
 
 mod event;
 mod message;
+mod room;
 mod text;
 mod ulid;
 
 pub use event::{EventAttributes, EventEnvelope, delivery, origin};
 pub use message::{Attributes, Document, document, plugin_result, plugin_state, result};
+pub use room::Room;
 pub use text::traceparent;
 pub use ulid::ulid;
+
+use bytes::BufMut;
 
 /// Longest body that stands inside an envelope; a longer one is stored as an object and named.
 pub const DATA_BYTES_MAX: usize = 256 * 1024;
@@ -60,16 +64,16 @@ impl Data<'_> {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl BufMut) {
         match self {
             Data::Inline(json) => {
-                out.extend_from_slice(DATA.as_bytes());
-                out.extend_from_slice(json);
+                out.put_slice(DATA.as_bytes());
+                out.put_slice(json);
             }
             Data::Blob(name) => {
-                out.extend_from_slice(DATAREF.as_bytes());
-                out.extend_from_slice(name.as_bytes());
-                out.push(b'"');
+                out.put_slice(DATAREF.as_bytes());
+                out.put_slice(name.as_bytes());
+                out.put_u8(b'"');
             }
         }
     }

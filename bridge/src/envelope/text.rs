@@ -1,5 +1,6 @@
 //! Texts, times and trace contexts as they stand in an envelope.
 
+use bytes::BufMut;
 use im_bridge_plugin_api::abi::Trace;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -45,7 +46,7 @@ pub(super) fn shape(text: &str) -> Shape {
 }
 
 /// As `serde_json` escapes; the quotes are the caller's.
-pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str) {
+pub(super) fn push_escaped(out: &mut impl BufMut, text: &str) {
     let mut clean_from = 0;
     for (at, &byte) in text.as_bytes().iter().enumerate() {
         let short = match byte {
@@ -59,15 +60,15 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str) {
             0x00..0x20 => b'u',
             _ => continue,
         };
-        out.extend_from_slice(&text.as_bytes()[clean_from..at]);
+        out.put_slice(&text.as_bytes()[clean_from..at]);
         clean_from = at + 1;
-        out.extend_from_slice(&[b'\\', short]);
+        out.put_slice(&[b'\\', short]);
         if short == b'u' {
             let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-            out.extend_from_slice(&[b'0', b'0', HEX[high], HEX[low]]);
+            out.put_slice(&[b'0', b'0', HEX[high], HEX[low]]);
         }
     }
-    out.extend_from_slice(&text.as_bytes()[clean_from..]);
+    out.put_slice(&text.as_bytes()[clean_from..]);
 }
 
 /// `00-<trace id>-<span id>-<flags>`; none for the context of zeros.
@@ -80,8 +81,8 @@ pub fn traceparent(trace: &Trace) -> Option<String> {
     Some(String::from_utf8(text).expect("hex digits and dashes"))
 }
 
-pub(super) fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
-    out.extend_from_slice(&trace_text(trace));
+pub(super) fn push_trace(out: &mut impl BufMut, trace: &Trace) {
+    out.put_slice(&trace_text(trace));
 }
 
 /// Where it goes is asked for once and not with each digit: it is done twice for every event.

@@ -5,14 +5,14 @@ use super::gateway::Gateway;
 use super::lanes::{Lanes, Order};
 use super::route::{Owner, Route, Surroundings};
 use crate::bus::{Account, Hold};
-use crate::envelope::ModelMinor;
+use crate::envelope::{ModelMinor, Room};
 use crate::loader::host::{InboundEvent, Misbehaviour};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 /// What an account's events are made with.
@@ -57,6 +57,7 @@ impl Inbound {
             account: options.account,
             hold: options.hold,
             surroundings: options.surroundings,
+            room: Mutex::default(),
         });
         Self {
             owner,
@@ -97,7 +98,12 @@ impl Inbound {
     /// [`Self::settled`] for whoever polls.
     pub fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Settled> {
         let mut settled = Settled::default();
+        // Kept until all that arrived together are settled: the adapter is woken once for them.
+        let mut turn = None;
         while let Poll::Ready(Some(arrived)) = self.on_the_way.poll_next_unpin(cx) {
+            if arrived.turn.is_due() {
+                turn = Some(arrived.turn);
+            }
             settled.events += 1;
             settled.gaps += usize::from(&*arrived.route.kind == GAP);
             let next = arrived.lane.and_then(|lane| self.lanes.leave(lane));
@@ -105,8 +111,12 @@ impl Inbound {
                 self.on_the_way.push(Box::pin(carry(held)));
             }
         }
+        drop(turn);
         if settled.events == 0 {
             return Poll::Pending;
+        }
+        if self.is_idle() {
+            *self.owner.room() = Room::default();
         }
         Poll::Ready(settled)
     }

@@ -3,9 +3,9 @@
 use super::gateway::Gateway;
 use super::metrics::{Outcomes, ProviderFigures};
 use crate::bus::{Account, Hold, Kind};
-use crate::envelope::{EventEnvelope, ModelMinor};
+use crate::envelope::{EventEnvelope, ModelMinor, Room};
 use crate::telemetry::{AccountLabels, EventKind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The command that an event echoes, as far as its envelope names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub(super) struct Owner {
     pub surroundings: Arc<dyn Surroundings>,
     pub figures: Arc<ProviderFigures>,
     pub labels: Arc<AccountLabels>,
+    /// For bodies; given back while nothing is on its way.
+    pub room: Mutex<Room>,
+}
+
+impl Owner {
+    pub(super) fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Of one kind of one account.

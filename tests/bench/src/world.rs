@@ -87,6 +87,8 @@ pub enum What {
 /// Programs that are measured or needed for it.
 pub struct Programs {
     pub bridge: PathBuf,
+    /// None: the adapter that is built with it.
+    pub plugin: Option<PathBuf>,
     /// None: built when it is needed.
     pub simulator: Option<PathBuf>,
     /// Plays the floor when it is run as `floor …`.
@@ -176,8 +178,16 @@ impl World {
         column: Column,
         accounts: &BTreeMap<String, Value>,
     ) -> std::sync::Arc<Files> {
-        let program = self.programs.bridge.to_str().expect("a path of ours");
-        Files::new(program, &self.config(column, accounts))
+        let bridge = &self.programs.bridge;
+        let files = Files::new(
+            bridge.to_str().expect("a path of ours"),
+            &self.config(column, accounts),
+        );
+        if let Some(plugin) = &self.programs.plugin {
+            let plugin = std::fs::read(plugin).expect("an adapter lies beside another bridge");
+            files.drop_plugin("libsim.so", &plugin);
+        }
+        files
     }
 
     /// An account of the bridge at this provider.
@@ -390,6 +400,7 @@ pub fn built(bridge: Option<&Path>) -> Programs {
     assert!(built.success(), "the programs are built");
     Programs {
         bridge: bridge.map_or_else(|| own.with_file_name("im-bridge"), Path::to_owned),
+        plugin: bridge.map(|bridge| bridge.with_file_name("libim_bridge_adapter_sim.so")),
         simulator: Some(own.with_file_name("im-bridge-test-simulators")),
         own,
     }

@@ -112,7 +112,7 @@ pub enum Part {
         #[serde(default)]
         length_ms: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        still: Option<Media>,
+        still: Option<Box<Media>>,
     },
     File {
         media: Media,

@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::Post;
+use super::{Down, Post};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
@@ -22,40 +21,57 @@ pub struct Item {
     pub what: What,
 }
 
-impl Item {
-    /// As [`super::Down::read`]: what people write is read in place.
-    pub fn read(text: &str) -> serde_json::Result<Self> {
+/// An item that is a post, new or edited, as it stands in a push.
+#[derive(Deserialize)]
+pub(super) struct Written<'a> {
+    seq: u64,
+    at_ms: i64,
+    by: Option<Person>,
+    chat: Option<Chat>,
+    #[serde(borrow)]
+    what: Cow<'a, str>,
+    post: Post,
+}
+
+impl<'a> Written<'a> {
+    /// The push of one, read in place; none: the frame is something else, or none at all.
+    pub(super) fn push(text: &'a str) -> Option<Down> {
         #[derive(Deserialize)]
-        struct Written<'a> {
-            seq: u64,
-            at_ms: i64,
-            by: Option<Person>,
-            chat: Option<Chat>,
+        struct Frame<'a> {
+            #[serde(rename = "type", borrow)]
+            kind: Cow<'a, str>,
+            push: u64,
+            #[serde(default)]
+            redelivered: bool,
             #[serde(borrow)]
-            what: Cow<'a, str>,
-            #[serde(borrow)]
-            post: Option<&'a RawValue>,
+            item: Written<'a>,
         }
-        let Ok(written) = serde_json::from_str::<Written<'_>>(text) else {
-            return serde_json::from_str(text);
-        };
-        let post = |raw: Option<&RawValue>| serde_json::from_str(raw?.get()).ok();
-        let what = match &*written.what {
-            "posted" => post(written.post).map(|post| What::Posted { post }),
-            "edited" => post(written.post).map(|post| What::Edited { post }),
-            _ => None,
-        };
-        let Some(what) = what else {
-            return serde_json::from_str(text);
-        };
-        let Written {
+        let frame: Frame<'a> = serde_json::from_str(text).ok()?;
+        if frame.kind != "push" {
+            return None;
+        }
+        Some(Down::Push {
+            push: frame.push,
+            redelivered: frame.redelivered,
+            item: frame.item.into_item()?,
+        })
+    }
+
+    fn into_item(self) -> Option<Item> {
+        let Self {
             seq,
             at_ms,
             by,
             chat,
-            ..
-        } = written;
-        Ok(Self {
+            what,
+            post,
+        } = self;
+        let what = match &*what {
+            "posted" => What::Posted { post },
+            "edited" => What::Edited { post },
+            _ => return None,
+        };
+        Some(Item {
             seq,
             at_ms,
             by,
@@ -247,12 +263,18 @@ mod tests {
             json!({ "what": "posted", "post": post }),
         ];
         for item in items {
-            let text = item.to_string();
-            let (read, wanted) = (
-                Item::read(&text).ok(),
-                serde_json::from_str::<Item>(&text).ok(),
-            );
-            assert_eq!(read, wanted, "{text}");
+            let text =
+                json!({ "type": "push", "push": 7, "redelivered": true, "item": item }).to_string();
+            let read = match Down::read(&text) {
+                Ok(Down::Push {
+                    push: 7,
+                    redelivered: true,
+                    item,
+                }) => Some(item),
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => None,
+            };
+            assert_eq!(read, serde_json::from_value(item).ok(), "{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use im_bridge_sdk::model::{Delivery, GapReason, ids};
 use im_bridge_sdk::{Context, Emission, Fault, Noise};
 
-use super::{emit, seqs};
+use super::{Fresh, seqs};
 use crate::link::AskError;
 use crate::native::{Call, Synced, Welcome};
 use crate::transport::within;
@@ -141,14 +141,12 @@ pub async fn sync(sim: &Sim, cx: &Context, wanted: Wanted) -> Result<Fetched, As
             fetched.last = Some(item.seq);
             let seqs = seqs(&item);
             let event = inbound::event(sim.person(), item, wanted.delivery);
-            emit(
-                sim,
-                cx,
-                Emission::from(event).noise(Noise::Poll).trace(trace),
+            let fresh = Fresh {
+                emission: Emission::from(event).noise(Noise::Poll).trace(trace),
                 seqs,
-                None,
-            )
-            .await;
+                push: None,
+            };
+            fresh.emit(sim, cx).await;
         }
         if !page.more {
             return Ok(fetched);

@@ -15,12 +15,14 @@ use super::api::{Api, ServerError, Which, header};
 use super::connect::Connection;
 use super::denied::Denied;
 use super::hold::Hold;
-use async_nats::{Client, HeaderMap, Message, PublishErrorKind, StatusCode, Subject, Subscriber};
+use async_nats::{
+    Client, HeaderMap, HeaderName, Message, PublishErrorKind, StatusCode, Subject, Subscriber,
+};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use table::ODD_ERRORS_MAX;
@@ -37,6 +39,8 @@ pub const WINDOW: usize = 16_384;
 const TICK: Duration = Duration::from_millis(50);
 /// A publish waits for room in the client's channel; when that takes longer, the table sends later.
 const SEND_WITHIN: Duration = Duration::from_secs(1);
+/// A token in a reply subject, in hexadecimal digits.
+const TOKEN_DIGITS: usize = 16;
 /// Notices of a reconnect may be lost; this look at the connection is not.
 const LOOK_AT_CONNECTION_EVERY: u32 = 20;
 
@@ -73,7 +77,11 @@ impl Outgoing {
         let mut map = HeaderMap::new();
         map.insert(MESSAGE_ID, &*self.message_id);
         for (name, value) in &self.headers {
-            map.append(&**name, &**value);
+            match name {
+                // A name that is known need not be copied.
+                Cow::Borrowed(name) => map.append(HeaderName::from_static(name), &**value),
+                Cow::Owned(name) => map.append(name.as_str(), &**value),
+            }
         }
         map
     }
@@ -228,28 +236,45 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where the acknowledgement goes. Always as long, so that it is written into a buffer of exactly its size.
+    fn reply(&self, token: Token) -> Subject {
+        let mut reply = String::with_capacity(self.inbox.len() + 1 + TOKEN_DIGITS);
+        reply.push_str(&self.inbox);
+        let _ = write!(reply, ".{:0TOKEN_DIGITS$x}", token.to_bits()); // a string takes everything
+        reply.into()
+    }
+
     /// Sends once; an error says that it never can be.
     async fn send(&self, token: Token, message: &Outgoing) -> Result<(), Refusal> {
-        let reply = format!("{}.{:x}", self.inbox, token.to_bits());
+        let sent = self.sending(token, message);
+        match timeout(SEND_WITHIN, sent).await {
+            Ok(sent) => sent,
+            // Too long in the queue: it will be due again.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The same without waiting; none: the client has no room now.
+    fn send_now(&self, token: Token, message: &Outgoing) -> Option<Result<(), Refusal>> {
+        self.sending(token, message).now_or_never()
+    }
+
+    async fn sending(&self, token: Token, message: &Outgoing) -> Result<(), Refusal> {
         let sent = self.client.publish_with_reply_and_headers(
             message.subject.clone(),
-            reply,
+            self.reply(token),
             message.header_map(),
             message.payload.clone(),
         );
-        match timeout(SEND_WITHIN, sent).await {
-            Ok(Err(error)) => match error.kind() {
-                // Sent all the same, it would end the connection.
-                PublishErrorKind::MaxPayloadExceeded => Err(Refusal::TooLarge),
-                PublishErrorKind::InvalidSubject => Err(Refusal::Error {
-                    err_code: 0,
-                    description: format!("`{}` is no subject", message.subject),
-                }),
-                PublishErrorKind::Send => Ok(()),
-            },
-            // Too long in the queue: it will be due again.
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
+        sent.await.or_else(|error| match error.kind() {
+            // Sent all the same, it would end the connection.
+            PublishErrorKind::MaxPayloadExceeded => Err(Refusal::TooLarge),
+            PublishErrorKind::InvalidSubject => Err(Refusal::Error {
+                err_code: 0,
+                description: format!("`{}` is no subject", message.subject),
+            }),
+            PublishErrorKind::Send => Ok(()),
+        })
     }
 }
 
@@ -282,12 +307,16 @@ impl AckTable {
     /// Waits for room in the window, then sends. Dropped before it returns, the message may or may not have been sent, and is
     /// not taken back.
     pub async fn publish(&self, message: Outgoing) -> Ticket {
-        let (done, acked) = oneshot::channel();
-        let permit = Arc::clone(&self.shared.window)
-            .acquire_owned()
-            .await
-            .expect("the window is never closed");
         let message = Arc::new(message);
+        let (done, acked) = oneshot::channel();
+        let window = Arc::clone(&self.shared.window);
+        let permit = match window.try_acquire_owned() {
+            Ok(permit) => permit,
+            // Whoever publishes keeps room for all that it may wait for, so what is rare lies in a box.
+            Err(_) => Box::pin(Arc::clone(&self.shared.window).acquire_owned())
+                .await
+                .expect("the window is never closed"),
+        };
         let (token, ends_rest) = self
             .shared
             .lock()
@@ -297,7 +326,11 @@ impl AckTable {
         if ends_rest {
             self.shared.filled.notify_one();
         }
-        if let Err(refusal) = self.shared.send(token, &message).await {
+        let sent = match self.shared.send_now(token, &message) {
+            Some(sent) => sent,
+            None => Box::pin(self.shared.send(token, &message)).await,
+        };
+        if let Err(refusal) = sent {
             self.shared.lock().finish(token, Acked::Refused(refusal));
         }
         Ticket(acked)

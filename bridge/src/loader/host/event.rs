@@ -5,7 +5,7 @@
 
 use super::misbehaviour::Misbehaviour;
 use super::packed::Packed;
-use super::shared::Shared;
+use super::shared::{Shared, Turn};
 use bytes::Bytes;
 use im_bridge_plugin_api::abi;
 use std::sync::Arc;
@@ -218,8 +218,15 @@ impl Ticket {
     }
 
     /// Tells the adapter what became of the event and gives its credit back. Never blocks; after `stop` it only frees.
-    pub fn settle(mut self, outcome: abi::Outcome) {
-        self.discharge(outcome);
+    pub fn settle(self, outcome: abi::Outcome) {
+        drop(self.settle_with(outcome));
+    }
+
+    /// The same, told when what is returned is dropped: whoever settles several keeps it meanwhile, and all of them cost
+    /// one wake-up.
+    #[must_use]
+    pub fn settle_with(mut self, outcome: abi::Outcome) -> Turn {
+        self.discharge(outcome)
     }
 
     /// The adapter's name for the event; 0 when it comes from no adapter.
@@ -231,22 +238,25 @@ impl Ticket {
         }
     }
 
-    fn discharge(&mut self, outcome: abi::Outcome) {
+    fn discharge(&mut self, outcome: abi::Outcome) -> Turn {
         match self.0.take() {
             Some(Duty::Instance {
                 shared,
                 token,
                 bytes,
             }) => shared.settle(token, bytes, outcome),
-            Some(Duty::Told(tell)) => tell(outcome),
-            None => {}
+            Some(Duty::Told(tell)) => {
+                tell(outcome);
+                Turn::NONE
+            }
+            None => Turn::NONE,
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.discharge(abi::Outcome::RETRY);
+        drop(self.discharge(abi::Outcome::RETRY));
     }
 }
 

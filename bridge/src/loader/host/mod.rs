@@ -60,5 +60,5 @@ pub use messages::{
 pub use misbehaviour::Misbehaviour;
 pub use packed::Packed;
 pub use plugin::{Patience, Plugin};
-pub use shared::{Options, Phase, stuck_instances};
+pub use shared::{Options, Phase, Turn, stuck_instances};
 pub use webhook::{WebhookReply, WebhookRequest, WebhookResponse};

@@ -116,6 +116,28 @@ unsafe impl Send for Shared {}
 // SAFETY: as above; everything that changes is atomic or behind a lock.
 unsafe impl Sync for Shared {}
 
+/// An instance's turn with the caller of its file, given when it is dropped. What is queued until then is called in it.
+pub struct Turn(Option<Arc<Shared>>);
+
+impl Turn {
+    /// Nobody's, or one that somebody else gives.
+    pub(super) const NONE: Self = Self(None);
+
+    /// Whether dropping it gives a turn.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            Arc::clone(&shared.plugin.caller).push(shared);
+        }
+    }
+}
+
 /// Ids of commands. They only rise, so that one that is not open was completed if it is not above the last.
 #[derive(Default)]
 struct Commands {
@@ -249,20 +271,19 @@ impl Shared {
 
     /// Queues something for the adapter. False: nothing is called any more.
     pub(super) fn send(&self, put: impl FnOnce(&mut Queued)) -> bool {
-        {
-            let mut queue = self.queue();
-            if queue.is_closed {
-                return false;
-            }
-            put(&mut queue);
-            if std::mem::replace(&mut queue.is_scheduled, true) {
-                return true;
-            }
+        self.put(put).is_some()
+    }
+
+    /// The same; the turn that it needs is still to be given. None: nothing is called any more.
+    fn put(&self, put: impl FnOnce(&mut Queued)) -> Option<Turn> {
+        let mut queue = self.queue();
+        if queue.is_closed {
+            return None;
         }
-        if let Some(me) = self.arc() {
-            Arc::clone(&self.plugin.caller).push(me);
-        }
-        true
+        put(&mut queue);
+        let has_turn = std::mem::replace(&mut queue.is_scheduled, true);
+        drop(queue);
+        Some(Turn(if has_turn { None } else { self.arc() }))
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queued> {
@@ -294,9 +315,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn settle(&self, token: u64, bytes: u64, outcome: abi::Outcome) {
+    pub(super) fn settle(&self, token: u64, bytes: u64, outcome: abi::Outcome) -> Turn {
         self.credits.settled(bytes);
-        self.send(|queue| {
+        let turn = self.put(|queue| {
             queue.settles.push(abi::Settle {
                 token,
                 outcome,
@@ -304,6 +325,7 @@ impl Shared {
             });
             queue.grant(1, bytes);
         });
+        turn.unwrap_or(Turn::NONE)
     }
 
     pub(super) fn answer_kv(&self, answer: KvAnswer) {

@@ -137,16 +137,12 @@ impl Reader {
 
     /// One frame, or the silence that ends the connection. Only time spent in here counts as silence.
     async fn listen(&mut self) -> Result<Option<Frame>, Error> {
+        let Some(dead_after) = self.dead_after else {
+            return poll_fn(|cx| self.shared.poll_frame(cx)).await;
+        };
         let mut listening = Listening::new(&self.cx, &mut self.silence);
-        let left = self
-            .dead_after
-            .map(|dead_after| dead_after.saturating_sub(*listening.silence));
-        let mut dead = std::pin::pin!(async {
-            match left {
-                Some(left) => self.cx.sleep(left).await,
-                None => std::future::pending().await,
-            }
-        });
+        let left = dead_after.saturating_sub(*listening.silence);
+        let mut dead = std::pin::pin!(self.cx.sleep(left));
         // A frame that is there is taken first: a machine that was asleep finds its answers before its silence.
         let frame = poll_fn(|cx| {
             if let Poll::Ready(frame) = self.shared.poll_frame(cx) {
@@ -162,7 +158,7 @@ impl Reader {
             }
             None => Err(Error::Silent {
                 host: self.shared.host.clone(),
-                silence: self.dead_after.unwrap_or_default(),
+                silence: dead_after,
             }),
         }
     }
