@@ -187,8 +187,8 @@ pub fn outcome(mut answer: Value) -> Result<Value, (Refusal, String)> {
     };
     let codes: Vec<String> = ret.iter().map(code).collect();
     let said = ret.join("; ");
-    // A code may be followed by more words of its own kind: FAIL_SYS_SESSION_EXPIRED_2.
-    let is_said = |known: &str| codes.iter().any(|code| code.starts_with(known));
+    // A code may have more words around it: FAIL_SYS_SESSION_EXPIRED_2, FAIL_BIZ_SID_INVALID.
+    let is_said = |known: &str| codes.iter().any(|code| code.contains(known));
     match CODES.iter().find(|(known, _)| is_said(known)) {
         Some((_, Refusal::Challenge(_))) => {
             let url = text(&answer["data"]["url"]).map(str::to_owned);
@@ -234,6 +234,7 @@ mod tests {
             };
             assert_eq!(of(json!([format!("{code}::text")])), wanted);
             assert_eq!(of(json!([code])), wanted);
+            assert_eq!(of(json!([format!("ERR_{code}_2::text")])), wanted);
         }
         assert_eq!(
             of(json!(["FAIL_SYS_TRAFFIC_LIMIT::x", "RGV587_ERROR::SM::x"])),
