@@ -218,10 +218,11 @@ async fn serve(
                     Ok(Down::Push(push)) => line.hold(goofish, cx, push),
                     Ok(Down::Answer(answer)) => {
                         let is_beat = heart.answered(&answer.mid);
+                        let is_to_nobody = answer.mid.is_empty();
                         let is_unauthorized = answer.is_unauthorized();
                         link.answered(answer);
                         // The opening asks itself, and knows more about what was refused.
-                        if is_unauthorized && (was_online || is_beat) {
+                        if is_unauthorized && (was_online || is_beat || is_to_nobody) {
                             return Ok(Ended::Unauthorized);
                         }
                     }
