@@ -19,7 +19,8 @@ pub struct Renewal {
     not_before_ms: i64,
     /// Refused so often in a row.
     refused: u32,
-    degraded: Option<State>,
+    /// Rarely there, so that it weighs nothing.
+    degraded: Option<Box<State>>,
 }
 
 impl Renewal {
@@ -33,7 +34,7 @@ impl Renewal {
             CallError::Refused(Refusal::SessionExpired, _) => i64::MAX,
             _ => now_ms.saturating_add(pause_ms),
         };
-        self.degraded = Some(trouble(error).as_degraded());
+        self.degraded = Some(Box::new(trouble(error).as_degraded()));
     }
 }
 
@@ -51,6 +52,6 @@ impl Goofish {
     /// The state of a session that works: a person may act before a token that cannot be renewed is over.
     pub fn standing(&self) -> State {
         let degraded = locked(&self.login).renewal.degraded.clone();
-        degraded.unwrap_or_else(State::online)
+        degraded.map_or_else(State::online, |state| *state)
     }
 }

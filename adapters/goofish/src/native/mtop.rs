@@ -175,8 +175,11 @@ pub fn outcome(mut answer: Value) -> Result<Value, (Refusal, String)> {
     let ret: Vec<&str> = match &answer["ret"] {
         Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
         Value::String(one) => vec![one],
-        _ => return Err((Refusal::Other, "the answer has no ret".to_owned())),
+        _ => Vec::new(),
     };
+    if ret.is_empty() {
+        return Err((Refusal::Other, "the answer says nothing in ret".to_owned()));
+    }
     let code = |entry: &&str| {
         entry
             .split("::")
@@ -241,7 +244,10 @@ mod tests {
             Refusal::Challenge(Some("https://x".into()))
         );
         assert_eq!(of(json!(["SOMETHING::new"])), Refusal::Other);
-        assert_eq!(of(json!(null)), Refusal::Other);
+        for nothing in [json!(null), json!([])] {
+            let said = outcome(json!({ "ret": nothing })).unwrap_err().1;
+            assert_eq!(said, "the answer says nothing in ret");
+        }
         assert_eq!(
             outcome(json!({ "ret": ["SUCCESS::ok"], "data": 7 })),
             Ok(json!(7))
