@@ -15,8 +15,15 @@ const HALF_A_DAY: usize = 48;
 
 /// An account whose heart beats each quarter of an hour, so that time can pass in these.
 fn online(server: &Server) -> MockHost {
+    online_with(server, 3_000)
+}
+
+fn online_with(server: &Server, reconnect_interval_ms: u32) -> MockHost {
+    let times = json!({
+        "heartbeat_interval_ms": 900_000, "reconnect_interval_ms": reconnect_interval_ms,
+    });
     let host = server
-        .account_with(json!({ "heartbeat_interval_ms": 900_000 }))
+        .account_with(times)
         .auto_settle(Settling::Always(Outcome::STORED))
         .create()
         .unwrap();
@@ -44,6 +51,19 @@ fn degraded(host: &MockHost, reason: &str, times: usize) {
     });
 }
 
+/// The connection breaks, and the account waits for its next attempt.
+fn lose(host: &MockHost, server: &Server) {
+    server.hang_up();
+    host.wait("the loss", SOON, |seen| {
+        let is_lost = |reason: &str| reason == "network";
+        seen.reports
+            .iter()
+            .any(|report| report.reason.as_deref().is_some_and(is_lost))
+            .then_some(())
+    });
+    host.wait_timers(1, SOON);
+}
+
 #[test]
 fn a_renewal_that_is_refused_is_tried_again_after_pauses_that_grow() {
     let server = Server::start();
@@ -54,7 +74,9 @@ fn a_renewal_that_is_refused_is_tried_again_after_pauses_that_grow() {
     let mut calls = 2;
     for quarters in [1, 2, 4, 8] {
         pass(&host, &server, quarters - 1);
-        assert_eq!(server.calls(), calls, "before {quarters} quarters");
+        host.stays("no call before its time", Duration::from_millis(50), |_| {
+            server.calls() == calls
+        });
         pass(&host, &server, 1);
         calls += 1;
         host.wait_ops("renew", calls - 1, SOON);
@@ -80,7 +102,9 @@ fn cookies_that_are_over_are_not_tried_again_before_a_person_acts() {
     pass(&host, &server, HALF_A_DAY);
     degraded(&host, "bad_credentials", 1);
     pass(&host, &server, HALF_A_DAY - 8);
-    assert_eq!(server.calls(), 2);
+    host.stays("no call at all", Duration::from_millis(50), |_| {
+        server.calls() == 2
+    });
     host.finish();
 }
 
@@ -91,18 +115,23 @@ fn a_token_that_cannot_be_renewed_serves_until_it_is_over() {
     server.refuse_tokens(Some("FAIL_SYS_SESSION_EXPIRED::x"));
     pass(&host, &server, HALF_A_DAY);
     degraded(&host, "bad_credentials", 1);
-    server.hang_up();
-    host.wait("the loss", SOON, |seen| {
-        let is_lost = |reason: &str| reason == "network";
-        seen.reports
-            .iter()
-            .any(|report| report.reason.as_deref().is_some_and(is_lost))
-            .then_some(())
-    });
-    host.wait_timers(1, SOON);
+    lose(&host, &server);
     host.advance(Duration::from_secs(3));
     // Back with the token of the morning, and still in need of a person.
     degraded(&host, "bad_credentials", 2);
+    assert_eq!((server.connections(), server.calls()), (2, 2));
+    host.finish();
+}
+
+#[test]
+fn a_renewal_that_is_refused_while_away_keeps_nobody_away() {
+    let server = Server::start();
+    let host = online_with(&server, 900_000);
+    pass(&host, &server, HALF_A_DAY - 1);
+    server.refuse_tokens(Some("FAIL_SYS_TRAFFIC_LIMIT::x"));
+    lose(&host, &server);
+    host.advance(QUARTER);
+    degraded(&host, "rate_limited", 1);
     assert_eq!((server.connections(), server.calls()), (2, 2));
     host.finish();
 }
