@@ -303,6 +303,11 @@ fn a_restart_forgets_no_send() {
         let id = host.verify(send("never sent").key("unheard-of"));
         let unknown = host.wait_completion(id, SOON);
         assert_eq!(code(&unknown), ("lost_ack", false));
+        // That the account's state cannot be read says nothing about it.
+        host.fail_kv(&[Status::E_UNAVAILABLE]);
+        let id = host.verify(send("never sent").key("unheard-of"));
+        let later = host.wait_completion(id, SOON);
+        assert_eq!(later.status, Status::E_UNAVAILABLE);
         host.finish();
     }
 }

@@ -116,7 +116,7 @@ fn heartbeat_interval_ms() -> u32 {
 }
 
 fn silent_heartbeats() -> u32 {
-    3
+    2
 }
 
 fn reconnect_interval_ms() -> u32 {

@@ -2,11 +2,12 @@
 //!
 //! Cookies are taken from every answer and kept sealed with the account, together with the token and the device id that it is
 //! bound to; all of it belongs to the cookies that the operator gave, and other ones begin anew. A token is fetched once half
-//! of its time is over, or when the provider refuses it.
+//! of its time is over, or when the provider refuses it; until it is over, one that cannot be renewed still serves.
 //!
-//! Not here: keeping it (`login/kept.rs`), the WebSocket (`session.rs`), and what a call means (`native/mtop.rs`).
+//! Not here: keeping it (`login/kept.rs`), when to renew (`login/renewal.rs`), the WebSocket (`session.rs`), and what a call means (`native/mtop.rs`).
 
 mod kept;
+mod renewal;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::{Goofish, locked};
 
 pub use kept::drop_token;
 use kept::{bound_to, keep_cookies, load};
+use renewal::Renewal;
 
 /// Longest answer of mtop; real ones have a few kilobytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -36,6 +38,7 @@ pub struct Login {
     jar: Jar,
     device: String,
     token: Option<Token>,
+    renewal: Renewal,
 }
 
 /// A token for the WebSocket.
@@ -98,7 +101,11 @@ impl Goofish {
     /// A person brought more cookies, those of a solved challenge.
     pub async fn add_cookies(&self, cx: &Context, header: &str) -> Result<(), Fault> {
         load(self, cx).await?;
-        locked(&self.login).jar.merge(header);
+        {
+            let mut login = locked(&self.login);
+            login.jar.merge(header);
+            login.renewal = Renewal::default();
+        }
         keep_cookies(self, cx).await;
         Ok(())
     }
@@ -110,6 +117,7 @@ impl Goofish {
             let mut login = locked(&self.login);
             login.jar = Jar::of(self.config.cookies.expose());
             login.token = None;
+            login.renewal = Renewal::default();
         }
         keep_cookies(self, cx).await;
         drop_token(self, cx).await;
@@ -117,17 +125,17 @@ impl Goofish {
     }
 }
 
-/// A token that holds: the kept one, or a new one.
+/// A token that holds: the kept one, or a new one. What cannot be renewed serves until it is over.
 pub async fn ensure(goofish: &Goofish, cx: &Context) -> Result<Token, Trouble> {
     load(goofish, cx).await.map_err(Trouble::Stop)?;
-    let kept = goofish
-        .token()
-        .filter(|token| cx.now_ms() < token.renew_ms());
+    let now_ms = cx.now_ms();
+    let kept = goofish.token().filter(|token| now_ms < token.expires_ms());
     match kept {
-        Some(token) => Ok(token),
-        None => fetch(goofish, cx, "token", Noise::Session)
-            .await
-            .map_err(|error| trouble(&error)),
+        Some(token) if now_ms < goofish.renewal_ms() => Ok(token),
+        kept => match fetch(goofish, cx, "token", Noise::Session).await {
+            Ok(token) => Ok(token),
+            Err(error) => kept.ok_or_else(|| trouble(&error)),
+        },
     }
 }
 
@@ -144,15 +152,21 @@ async fn fetch(
 ) -> Result<Token, CallError> {
     let device = goofish.device();
     let data = mtop::login_data(&goofish.config.app_key, &device);
-    let answer = call(goofish, cx, LOGIN_TOKEN, operation, noise, &data).await?;
-    let read = mtop::Token::read(&answer).ok_or(CallError::NoToken)?;
+    // A token is valid from the answer on; what is counted from the question is never too long.
+    let now_ms = cx.now_ms();
+    let answered = call(goofish, cx, LOGIN_TOKEN, operation, noise, &data).await;
+    let read = answered.and_then(|answer| mtop::Token::read(&answer).ok_or(CallError::NoToken));
+    let read = read.inspect_err(|error| locked(&goofish.login).renewal.refused(error, now_ms))?;
     let token = Token {
         bound_to: bound_to(&goofish.config, &device),
         token: read.token,
-        obtained_ms: cx.now_ms(),
+        obtained_ms: now_ms,
         valid_ms: read.valid_ms,
     };
-    locked(&goofish.login).token = Some(token.clone());
+    {
+        let mut login = locked(&goofish.login);
+        (login.token, login.renewal) = (Some(token.clone()), Renewal::default());
+    }
     kept::keep_token(cx, &token).await;
     Ok(token)
 }

@@ -3,28 +3,25 @@
 //! An echo carries no reference of ours. It is matched by the message id of the answer; where that never came, by its content,
 //! if exactly one send fits. Each send is written down before it is handed over, so this also holds after a restart.
 //!
-//! Not here: sending (`outbound/send.rs`).
+//! Not here: where they are written down (`sends/kept.rs`), and sending (`outbound/send.rs`).
+
+mod kept;
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
+use im_bridge_sdk::Context;
 use im_bridge_sdk::model::ids::B32;
-use im_bridge_sdk::{Context, KvPut};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::native::message::Message;
 use crate::{Goofish, locked};
 
-const KEPT: &str = "sent";
-/// At the usual pace. An account has 4 096 keys: at a higher one each send is kept for less.
-const KEPT_FOR_S: f64 = 1_800.0;
-const KEPT_MAX: f64 = 2_000.0;
-const KEEP_WITHIN: Duration = Duration::from_secs(2);
+use kept::{forget, keep};
+pub use kept::{read_back, recall, resolved};
 
-/// Sends in memory, and read back after a start.
+/// Sends in memory.
 const SENDS_MAX: usize = 512;
-const READ_BACK_MAX: usize = 128;
 
 /// How much earlier than handed over the provider may say that a message was stored: clocks differ.
 pub const CLOCK_MS: i64 = 5_000;
@@ -43,6 +40,9 @@ pub struct Send {
     pub at_ms: i64,
     /// The message that it became.
     pub message: Option<String>,
+    /// The provider took it, whether or not it said as what.
+    #[serde(default)]
+    pub is_taken: bool,
 }
 
 impl Send {
@@ -114,9 +114,12 @@ impl Sends {
         self.all.iter_mut().find(|send| send.is(client_ref, part))
     }
 
-    fn became(&mut self, client_ref: &str, part: usize, message: &str) -> Option<Send> {
+    fn taken(&mut self, client_ref: &str, part: usize, message: Option<&str>) -> Option<Send> {
         let send = self.find(client_ref, part)?;
-        send.message = Some(message.to_owned());
+        send.is_taken = true;
+        if let Some(message) = message {
+            send.message = Some(message.to_owned());
+        }
         Some(send.clone())
     }
 
@@ -200,8 +203,9 @@ pub async fn begin<'a>(goofish: &'a Goofish, cx: &Context, send: Send) -> UnderW
 }
 
 impl UnderWay<'_> {
-    pub fn became(self, cx: &Context, message: &str) {
-        let send = locked(&self.goofish.sends).became(&self.client_ref, self.part, message);
+    /// The provider took it, as this message if it said so.
+    pub fn taken(self, cx: &Context, message: Option<&str>) {
+        let send = locked(&self.goofish.sends).taken(&self.client_ref, self.part, message);
         if let Some(send) = send {
             let (own, pace) = (cx.clone(), self.goofish.config.send_per_s);
             cx.spawn(async move { keep(&own, &send, pace).await });
@@ -215,84 +219,7 @@ impl UnderWay<'_> {
             .all
             .retain(|send| !send.is(&self.client_ref, self.part));
         drop(sends);
-        let (own, key) = (cx.clone(), key(&self.client_ref, self.part));
-        cx.spawn(async move {
-            // A leftover is forgotten in time.
-            let _ = own.timeout(KEEP_WITHIN, own.kv().delete(&key)).await;
-        });
-    }
-}
-
-/// The send of this reference, from memory or from the account's state.
-pub async fn recall(
-    goofish: &Goofish,
-    cx: &Context,
-    client_ref: &str,
-    part: usize,
-) -> Option<Send> {
-    if let Some(send) = locked(&goofish.sends).find(client_ref, part) {
-        return Some(send.clone());
-    }
-    let kept = cx
-        .kv()
-        .get::<Send>(&key(client_ref, part))
-        .await
-        .ok()
-        .flatten()?
-        .value;
-    locked(&goofish.sends).remember(kept.clone());
-    Some(kept)
-}
-
-/// Found out later what it became.
-pub async fn resolved(goofish: &Goofish, cx: &Context, send: &Send, message: &str) {
-    let send = locked(&goofish.sends).became(&send.client_ref, send.part, message);
-    if let Some(send) = send {
-        keep(cx, &send, goofish.config.send_per_s).await;
-    }
-}
-
-/// Reads back what the last process sent, once: its echoes may still come.
-pub async fn read_back(goofish: &Goofish, cx: &Context) {
-    if std::mem::replace(&mut locked(&goofish.sends).is_read_back, true) {
-        return;
-    }
-    let Ok(kept) = cx.kv().list(&format!("{KEPT}/")).await else {
-        return;
-    };
-    let mut newest: Vec<(u64, String)> = kept
-        .into_iter()
-        .map(|(key, revision)| (revision, key))
-        .collect();
-    newest.sort_unstable_by(|a, b| b.cmp(a));
-    for (_, key) in newest.into_iter().take(READ_BACK_MAX) {
-        let Ok(Some(entry)) = cx.kv().get::<Send>(&key).await else {
-            continue;
-        };
-        locked(&goofish.sends).remember(entry.value);
-    }
-}
-
-fn kept_for(send_per_s: f64) -> Duration {
-    Duration::from_secs_f64((KEPT_MAX / send_per_s).clamp(1.0, KEPT_FOR_S))
-}
-
-async fn keep(cx: &Context, send: &Send, send_per_s: f64) {
-    let for_a_while = KvPut {
-        ttl: Some(kept_for(send_per_s)),
-        ..KvPut::default()
-    };
-    let (kv, key) = (cx.kv(), key(&send.client_ref, send.part));
-    let put = kv.put_with(&key, send, for_a_while);
-    if !matches!(cx.timeout(KEEP_WITHIN, put).await, Some(Ok(_))) {
-        tracing::debug!("a send was not written down; after a restart its echo is not known");
-    }
-}
-
-fn key(client_ref: &str, part: usize) -> String {
-    match part {
-        0 => format!("{KEPT}/{client_ref}"),
-        part => format!("{KEPT}/{client_ref}/{part}"),
+        forget(cx, &self.client_ref, self.part);
     }
 }
 

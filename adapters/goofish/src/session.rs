@@ -38,9 +38,6 @@ use line::Line;
 /// Items read before they can be emitted; one more push is read beyond it.
 pub const HELD_MAX: usize = 256;
 
-/// A renewal that failed is tried again after this time: what refused it, risk control perhaps, is not to be pressed.
-const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(900);
-
 /// Tokens that register and are refused so soon after say that what is wrong is not the token: so many are replaced at once.
 const SOON_AFTER: Duration = Duration::from_secs(60);
 const REPLACED_AT_ONCE_MAX: u32 = 3;
@@ -201,7 +198,7 @@ async fn serve(
                 }
                 was_online = true;
                 goofish.attempts_reset();
-                cx.state(goofish.online(State::online()));
+                cx.state(goofish.online(goofish.standing()));
             }
             () = until(cx, resync_at), if work.is_none() && resync_at.is_some() && !is_draining => {
                 resync_at = None;
@@ -221,10 +218,11 @@ async fn serve(
                     Ok(Down::Push(push)) => line.hold(goofish, cx, push),
                     Ok(Down::Answer(answer)) => {
                         let is_beat = heart.answered(&answer.mid);
+                        let is_to_nobody = answer.mid.is_empty();
                         let is_unauthorized = answer.is_unauthorized();
                         link.answered(answer);
                         // The opening asks itself, and knows more about what was refused.
-                        if is_unauthorized && (was_online || is_beat) {
+                        if is_unauthorized && (was_online || is_beat || is_to_nobody) {
                             return Ok(Ended::Unauthorized);
                         }
                     }
@@ -242,25 +240,18 @@ async fn serve(
     }
 }
 
-/// Fetches a new token before the old one is over, so that a reconnect finds one.
+/// Fetches a new token before the old one is over, so that a reconnect finds one. The session goes on whatever comes of it.
 async fn renew(goofish: &Goofish, cx: &Context) {
     loop {
-        let due_ms = goofish.token().map_or(i64::MAX, |token| token.renew_ms());
-        let wait_ms = u64::try_from(due_ms.saturating_sub(cx.now_ms())).unwrap_or(0);
+        let wait_ms = goofish.renewal_ms().saturating_sub(cx.now_ms());
         if wait_ms > 0 {
-            cx.sleep(Duration::from_millis(wait_ms).min(LONG)).await;
+            let wait = Duration::from_millis(wait_ms.unsigned_abs());
+            cx.sleep(wait.min(LONG)).await;
             continue;
         }
         // Boxed, as all that is rare: an idle session then holds the sleep alone.
-        match Box::pin(login::renew(goofish, cx)).await {
-            Ok(_) => cx.state(goofish.online(State::online())),
-            // The session goes on with what it has; a person may act before it is lost.
-            Err(error) => {
-                let state = login::trouble(&error).as_degraded();
-                cx.state(goofish.online(state));
-                cx.sleep(RENEW_AGAIN_AFTER).await;
-            }
-        }
+        let _ = Box::pin(login::renew(goofish, cx)).await;
+        cx.state(goofish.online(goofish.standing()));
     }
 }
 

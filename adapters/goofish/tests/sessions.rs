@@ -51,14 +51,15 @@ fn a_heartbeat_goes_out_every_ten_seconds() {
 }
 
 #[test]
-fn three_unanswered_heartbeats_end_the_connection() {
+fn two_unanswered_heartbeats_end_the_connection() {
     let server = Server::start();
     let host = online(server.account());
     server.mute(true);
-    for beats in 1..=3 {
+    for beats in 1..=2 {
         host.advance(Duration::from_secs(10));
         until("the beat", || server.heard("/!").len() == beats);
     }
+    // Something was heard less than three intervals ago.
     assert_eq!(states(&host, State::CONNECTING), 1);
     server.mute(false);
     host.advance(Duration::from_secs(10));
@@ -234,5 +235,16 @@ fn a_push_said_again_is_acknowledged_with_the_one_before() {
     assert_eq!(server.heard(""), Vec::<String>::new());
     host.settle(host.open_tokens()[0], Outcome::STORED);
     until("both acknowledgements", || server.heard("").len() == 2);
+    host.finish();
+}
+
+#[test]
+fn a_refusal_to_nobodys_request_ends_the_login_at_once() {
+    let server = Server::start();
+    let host = online(server.account());
+    server.say(r#"{"headers":{},"code":401,"body":{"reason":"token is not found"}}"#);
+    // A new token and a new connection, and no time has passed.
+    until("a new connection", || server.connections() == 2);
+    assert_eq!(server.calls(), 2);
     host.finish();
 }

@@ -59,6 +59,7 @@ pub async fn load(goofish: &Goofish, cx: &Context) -> Result<(), Fault> {
         jar: Jar::of(cookies.as_deref().unwrap_or(config.cookies.expose())),
         device,
         token,
+        renewal: super::Renewal::default(),
     };
     Ok(())
 }

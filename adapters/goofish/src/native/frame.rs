@@ -102,6 +102,7 @@ pub enum Down {
 /// The answer to the request with the same `mid`.
 #[derive(Debug)]
 pub struct Answer {
+    /// Empty when nobody asked: then it says that the login is over.
     pub mid: String,
     /// None when it is missing or no number.
     pub code: Option<i64>,
@@ -165,18 +166,23 @@ pub fn read(text: &str) -> Result<Down, serde_json::Error> {
         )));
     }
     let headers = tree(wire.headers);
-    let (Some(code), Some(mid)) = (wire.code, headers["mid"].as_str()) else {
+    let Some(code) = wire.code else {
         return Ok(Down::Other);
     };
-    Ok(Down::Answer(Answer {
-        mid: mid.to_owned(),
+    let answer = Answer {
+        mid: headers["mid"].as_str().unwrap_or_default().to_owned(),
         code: code.as_i64(),
         reply: Reply {
             headers,
             body: tree(wire.body),
             text: wire.body.map_or("null", RawValue::get).to_owned(),
         },
-    }))
+    };
+    // To nobody's request, the end of a login is still one.
+    if answer.mid.is_empty() && !answer.is_unauthorized() {
+        return Ok(Down::Other);
+    }
+    Ok(Down::Answer(answer))
 }
 
 fn push(lwp: String, headers: &str, body: &Value) -> Push {

@@ -175,8 +175,11 @@ pub fn outcome(mut answer: Value) -> Result<Value, (Refusal, String)> {
     let ret: Vec<&str> = match &answer["ret"] {
         Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
         Value::String(one) => vec![one],
-        _ => return Err((Refusal::Other, "the answer has no ret".to_owned())),
+        _ => Vec::new(),
     };
+    if ret.is_empty() {
+        return Err((Refusal::Other, "the answer says nothing in ret".to_owned()));
+    }
     let code = |entry: &&str| {
         entry
             .split("::")
@@ -187,8 +190,8 @@ pub fn outcome(mut answer: Value) -> Result<Value, (Refusal, String)> {
     };
     let codes: Vec<String> = ret.iter().map(code).collect();
     let said = ret.join("; ");
-    // A code may be followed by more words of its own kind: FAIL_SYS_SESSION_EXPIRED_2.
-    let is_said = |known: &str| codes.iter().any(|code| code.starts_with(known));
+    // A code may have more words around it: FAIL_SYS_SESSION_EXPIRED_2, FAIL_BIZ_SID_INVALID.
+    let is_said = |known: &str| codes.iter().any(|code| code.contains(known));
     match CODES.iter().find(|(known, _)| is_said(known)) {
         Some((_, Refusal::Challenge(_))) => {
             let url = text(&answer["data"]["url"]).map(str::to_owned);
@@ -234,13 +237,17 @@ mod tests {
             };
             assert_eq!(of(json!([format!("{code}::text")])), wanted);
             assert_eq!(of(json!([code])), wanted);
+            assert_eq!(of(json!([format!("ERR_{code}_2::text")])), wanted);
         }
         assert_eq!(
             of(json!(["FAIL_SYS_TRAFFIC_LIMIT::x", "RGV587_ERROR::SM::x"])),
             Refusal::Challenge(Some("https://x".into()))
         );
         assert_eq!(of(json!(["SOMETHING::new"])), Refusal::Other);
-        assert_eq!(of(json!(null)), Refusal::Other);
+        for nothing in [json!(null), json!([])] {
+            let said = outcome(json!({ "ret": nothing })).unwrap_err().1;
+            assert_eq!(said, "the answer says nothing in ret");
+        }
         assert_eq!(
             outcome(json!({ "ret": ["SUCCESS::ok"], "data": 7 })),
             Ok(json!(7))

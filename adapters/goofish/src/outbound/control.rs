@@ -45,9 +45,11 @@ pub async fn execute(goofish: &Goofish, cx: &Context, command: &Command) -> Done
         }
         Some(ControlVerb::AnswerChallenge) => answer_challenge(goofish, cx, command).await,
         Some(ControlVerb::RefreshToken) => {
-            let token = login::renew(goofish, cx)
-                .await
-                .map_err(|error| login::outcome(&error).certain(true))?;
+            let renewed = login::renew(goofish, cx).await;
+            if goofish.link.is_registered() {
+                cx.state(goofish.online(goofish.standing()));
+            }
+            let token = renewed.map_err(|error| login::outcome(&error).certain(true))?;
             Ok(Outcome::ok(
                 "",
                 &json!({ "expires_at": Time::from_ms(token.expires_ms()) }),

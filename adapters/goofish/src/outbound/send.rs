@@ -107,6 +107,7 @@ async fn one(
             content: content_hash(&native),
             at_ms: goofish.provider_ms(cx),
             message: None,
+            is_taken: false,
         },
     );
     let under_way = under_way.await;
@@ -125,9 +126,7 @@ async fn one(
     match ask(goofish, cx, command, Effect::Changes, SEND, &sending.body()).await {
         Ok(reply) => {
             let sent = Sent::read(&reply.body);
-            if let Some(id) = &sent.id {
-                under_way.became(cx, id);
-            }
+            under_way.taken(cx, sent.id.as_deref());
             Ok(sent)
         }
         Err(error) => {
@@ -178,9 +177,11 @@ pub async fn verify(goofish: &Goofish, cx: &Context, command: &Command) -> Verdi
     let mut all = Vec::new();
     for (part, content) in planned.contents.iter().enumerate() {
         let native: Value = serde_json::from_str(content).unwrap_or_default();
-        let Some(send) = sends::recall(goofish, cx, command.idempotency_key(), part).await else {
+        let send = match sends::recall(goofish, cx, command.idempotency_key(), part).await {
+            Ok(Some(send)) => send,
             // Nothing is known of the first: too long ago. Of a later one: the first ones are all that was begun.
-            return Verdict::Unknown;
+            Ok(None) => return Verdict::Unknown,
+            Err(_) => return Verdict::AskLater,
         };
         if send.content != content_hash(&native) || send.conversation != conversation {
             return Verdict::Unknown;

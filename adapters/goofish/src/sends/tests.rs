@@ -1,5 +1,8 @@
 //! Echoes and what they belong to.
 
+use std::time::Duration;
+
+use super::kept::kept_for;
 use super::*;
 use serde_json::json;
 
@@ -11,6 +14,7 @@ fn send(client_ref: &str, words: &str) -> Send {
         content: content_hash(&json!({ "contentType": 1, "text": { "text": words } })),
         at_ms: 1_000,
         message: None,
+        is_taken: false,
     }
 }
 
@@ -27,7 +31,7 @@ fn an_echo_is_known_by_the_id_of_the_answer() {
     let mut sends = Sends::default();
     sends.begin(send("k1", "hi"));
     assert!(sends.is_unsettled(&echo("1.PNM", "hi")));
-    sends.became("k1", 0, "1.PNM");
+    sends.taken("k1", 0, Some("1.PNM"));
     assert!(!sends.is_unsettled(&echo("1.PNM", "hi")));
     assert_eq!(
         sends.author(&echo("1.PNM", "hi")),
@@ -70,4 +74,21 @@ fn what_is_remembered_is_bounded() {
     }
     assert_eq!(sends.all.len(), SENDS_MAX);
     assert!(sends.waiting.is_empty());
+}
+
+#[test]
+fn an_unanswered_send_is_kept_as_long_at_any_pace() {
+    let (open, half_an_hour) = (send("k1", "hi"), Duration::from_secs(1_800));
+    let taken = Send {
+        is_taken: true,
+        ..open.clone()
+    };
+    for (send, pace, wanted) in [
+        (&open, 1.0, half_an_hour),
+        (&open, 200.0, half_an_hour),
+        (&taken, 1.0, half_an_hour),
+        (&taken, 200.0, Duration::from_secs(10)),
+    ] {
+        assert_eq!(kept_for(send, pace), wanted, "{send:?} at {pace}/s");
+    }
 }

@@ -146,7 +146,7 @@ pub async fn wait_after(goofish: &Goofish, cx: &Context, trouble: Trouble) -> Re
             .min(BACKOFF_MAX);
         return Err(Fault::retry(reason, message).not_before(delay.max(at_least)));
     }
-    tracing::info!(%reason, %message, attempt, "the connection was lost");
+    tracing::info!(%reason, error = %message, attempt, "the connection was lost");
     let mut state = State::connecting().transport("websocket").reason(reason);
     if let Some(me) = goofish.cookie_user() {
         state = state.self_id(me);

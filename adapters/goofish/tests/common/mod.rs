@@ -1,6 +1,7 @@
 //! A provider of a few lines, for what must be exact in time or bytes: it answers what opens a session, and says what the
 //! test tells it. HTTP and WebSocket share a port.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,6 +29,10 @@ struct Shared {
     refuses: AtomicBool,
     /// Everything is heard and nothing answered.
     is_mute: AtomicBool,
+    /// Calls of mtop.
+    calls: AtomicUsize,
+    /// What mtop says in place of a token.
+    refusal: Mutex<Option<String>>,
 }
 
 pub struct Server {
@@ -58,12 +63,19 @@ impl Server {
 
     /// An account whose time the test moves; heartbeats and intervals are the defaults.
     pub fn account(&self) -> Builder {
+        self.account_with(json!({}))
+    }
+
+    pub fn account_with(&self, keys: Value) -> Builder {
+        let mut config = json!({
+            "cookies": "unb=1000000001; cookie2=x",
+            "mtop_url": format!("http://{}", self.address), "ws_url": format!("ws://{}/", self.address),
+        });
+        let keys = keys.as_object().unwrap().clone();
+        config.as_object_mut().unwrap().extend(keys);
         MockHost::builder(entry::<Goofish>())
             .account("shop1")
-            .config(json!({
-                "cookies": "unb=1000000001; cookie2=x",
-                "mtop_url": format!("http://{}", self.address), "ws_url": format!("ws://{}/", self.address),
-            }))
+            .config(config)
             .offer(Extension::Clock)
             .auto_grant(64, 1 << 22)
     }
@@ -84,6 +96,16 @@ impl Server {
 
     pub fn mute(&self, is_mute: bool) {
         self.shared.is_mute.store(is_mute, Ordering::SeqCst);
+    }
+
+    /// From now on mtop gives no token, and says why; or gives one again.
+    pub fn refuse_tokens(&self, code: Option<&str>) {
+        *self.shared.refusal.lock().unwrap() = code.map(str::to_owned);
+    }
+
+    /// Calls of mtop so far.
+    pub fn calls(&self) -> usize {
+        self.shared.calls.load(Ordering::SeqCst)
     }
 
     /// Handshakes so far, refused ones too.
@@ -130,7 +152,9 @@ async fn accept(
                 .is_ok_and(|bytes| bytes < head.len() && bytes > 0)
             {}
             if head == *b"POST" {
-                token(stream).await;
+                shared.calls.fetch_add(1, Ordering::SeqCst);
+                let refusal = shared.refusal.lock().unwrap().clone();
+                token(stream, refusal).await;
             } else {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 if !shared.refuses.load(Ordering::SeqCst) {
@@ -141,8 +165,8 @@ async fn accept(
     }
 }
 
-/// Answers every call of mtop with a token.
-async fn token(mut stream: TcpStream) {
+/// Answers a call of mtop with a token, or with a refusal.
+async fn token(mut stream: TcpStream, refusal: Option<String>) {
     let mut request = Vec::new();
     let is_whole = |request: &[u8]| {
         let text = String::from_utf8_lossy(request).to_lowercase();
@@ -163,7 +187,10 @@ async fn token(mut stream: TcpStream) {
             return;
         }
     }
-    let body = json!({ "ret": ["SUCCESS::ok"], "data": { "accessToken": "t", "accessTokenExpiredTime": "86400000" } }).to_string();
+    let body = match refusal {
+        Some(code) => json!({ "ret": [code], "data": {} }).to_string(),
+        None => json!({ "ret": ["SUCCESS::ok"], "data": { "accessToken": "t", "accessTokenExpiredTime": "86400000" } }).to_string(),
+    };
     let head = format!(
         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()

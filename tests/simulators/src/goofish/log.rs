@@ -45,6 +45,15 @@ impl Log {
         self.last_pts
     }
 
+    /// A place in time for whoever is at this one; before everything that may be told again, when it asked for all.
+    pub fn begin(&self, pts: u64) -> u64 {
+        let oldest = self.items.front().map(|(at, _)| at - 1);
+        match pts {
+            0 => oldest.unwrap_or_else(now_us),
+            pts => pts,
+        }
+    }
+
     /// What came after this place, each with its own.
     pub fn after(&self, pts: u64) -> Vec<(u64, Arc<Item>)> {
         let newer = self.items.iter().filter(|(at, _)| *at > pts);

@@ -386,7 +386,8 @@ impl World {
         if is_first && self.settings.hints {
             let hints = self.hints(&uid);
             if !hints.is_empty() {
-                self.push(conn, ("/s/vulcan", pts), &hints, Some(3));
+                let place = self.people.get(&uid).map_or(pts, |it| it.log.begin(pts));
+                self.push(conn, ("/s/vulcan", place), &hints, Some(3));
             }
         }
         let Some(person) = self.people.get(&uid) else {

@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::wire::{Item, base64, fresh_hex, from_base64, full, now_ms, pnm};
 
 pub const PEOPLE_MAX: usize = 10_000;
+const UID_DIGITS_MAX: usize = 20;
 const CONVERSATIONS_MAX: usize = 50_000;
 /// Together, whichever bound comes first.
 const MESSAGES_MAX: usize = 200_000;
@@ -187,7 +188,7 @@ impl World {
 
     /// Whoever has this uid, made at the first look.
     pub fn person(&mut self, uid: &str) -> Option<&mut Person> {
-        let is_uid = uid.len() == 10
+        let is_uid = (1..=UID_DIGITS_MAX).contains(&uid.len())
             && !uid.starts_with('0')
             && uid.bytes().all(|byte| byte.is_ascii_digit());
         let is_room = self.people.contains_key(uid) || self.people.len() < PEOPLE_MAX;
@@ -206,7 +207,12 @@ impl World {
 
     /// The conversation of two people about an item, made if there is none.
     pub fn conversation(&mut self, a: &str, b: &str, item_id: &str) -> Result<u64, String> {
-        let (first, second) = if a < b { (a, b) } else { (b, a) };
+        // By number: the shorter one is the smaller one.
+        let (first, second) = if (a.len(), a) < (b.len(), b) {
+            (a, b)
+        } else {
+            (b, a)
+        };
         if first == second {
             return Err("a conversation is between two".to_owned());
         }

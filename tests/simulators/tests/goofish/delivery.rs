@@ -69,6 +69,44 @@ async fn pushes_flow_only_after_ack_diff_and_from_the_place_it_names() {
 }
 
 #[tokio::test]
+async fn who_asks_for_everything_is_told_a_place_before_it() {
+    let provider = Provider::start();
+    provider.say(B, "first").await;
+    let mut a = registered(&provider, A).await;
+    ack_diff(&mut a, 0).await;
+    let place = |push: &Value| {
+        let package = &push["body"]["syncPushPackage"];
+        package["maxPts"].as_u64().unwrap()
+    };
+    let hints = place(&a.push("/s/vulcan").await);
+    assert!(hints > 0 && hints < place(&a.push("/s/sync").await));
+    // Kept as the place to go on from, it loses nothing.
+    let mut a = registered(&provider, A).await;
+    ack_diff(&mut a, hints).await;
+    a.push("/s/vulcan").await;
+    assert!(says(&a.push("/s/sync").await, "first"));
+}
+
+#[tokio::test]
+async fn people_have_ids_of_any_length_and_the_smaller_number_stands_first() {
+    let provider = Provider::start();
+    let (short, long) = ("999", "2200000000001");
+    let mut a = provider.online(short).await;
+    let mut b = provider.online(long).await;
+    let pair = json!([{
+        "pairFirst": format!("{short}@goofish"), "pairSecond": format!("{long}@goofish"), "bizType": "1",
+        "extension": { "itemId": "5", "orderId": "", "source": "" },
+        "ctx": { "appVersion": "1.0", "platform": "web" },
+    }]);
+    let made = a.ask("/r/SingleChatConversation/create", pair).await;
+    let one = &made["body"]["singleChatConversation"];
+    assert_eq!(one["pairFirst"], format!("{short}@goofish"), "{made}");
+    let said = json!({ "from": short, "to": long, "item": "5", "text": "hi" });
+    provider.act("say", said).await;
+    assert!(says(&b.push("/s/sync").await, "hi"));
+}
+
+#[tokio::test]
 async fn a_place_that_is_forgotten_is_told_as_a_gap() {
     let provider = Provider::start();
     let mut a = provider.online(A).await;

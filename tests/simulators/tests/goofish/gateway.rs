@@ -78,7 +78,7 @@ async fn what_is_wrong_with_a_call_is_told_apart() {
         (
             LOGIN,
             "1.0",
-            &cookies.replace(A, "12"),
+            &cookies.replace(A, "12x"),
             &data,
             "FAIL_SYS_SESSION_EXPIRED",
         ),
