@@ -126,6 +126,24 @@ async fn what_nobody_knows_is_asked_for_where_the_provider_can_be_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_wait_for_the_truth_hears_what_happened() {
+    let nats = Nats::start();
+    let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);
+    let owner = Owner::new(&bus, 1).await;
+    let provider = Provider::verifying(|seen| match seen.is_verify {
+        false => Says::DoneAndLost,
+        true => Says::Fails(Status::E_UNAVAILABLE, "provider_unavailable"),
+    });
+    let _outbound = owner.serve(&account(), &provider).await;
+    let data = saying("lobby", "k1", "hello");
+    let (_, answer) = caller.ask(&account(), "message.send", &data).await;
+    assert_eq!(answer["data"]["status"], "unknown", "{answer}");
+    // Not that an owner was lost: it is still there.
+    assert_eq!(answer["data"]["error"]["code"], "timeout_after_send");
+    assert_eq!(provider.done(), ["hello"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_between_claim_and_answer_never_leads_to_a_second_effect() {
     let nats = Nats::start();
     let (bus, caller) = (bus(&nats).await, Caller::new(&nats).await);

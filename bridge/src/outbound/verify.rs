@@ -52,7 +52,10 @@ impl Desk {
                     }
                 }
                 Verified::Perhaps => self.stays_unknown(held),
-                Verified::Later => self.ask_later(work, held).await,
+                Verified::Later => {
+                    self.ask_later(work, held, |held| self.stays_unknown(held))
+                        .await
+                }
             };
         }
         let is_harmless = guarantees.is_some_and(|it| it.provider_dedup);
@@ -84,12 +87,18 @@ impl Desk {
         self.unknown(held, error, false).into()
     }
 
-    /// The provider cannot be asked now. What is known so far is written first: then a crash changes nothing.
-    async fn ask_later(&self, work: &mut Work, held: Held) -> Act {
+    /// The provider cannot be asked now. What is known so far is written first: then a crash changes nothing. Who does not
+    /// wait hears `what_is_known`.
+    async fn ask_later(
+        &self,
+        work: &mut Work,
+        held: Held,
+        what_is_known: impl FnOnce(Held) -> Act,
+    ) -> Act {
         work.attempts += 1;
         let after = pause(work.attempts);
         if !self.may_wait(work, after) {
-            return self.stays_unknown(held);
+            return what_is_known(held);
         }
         if held.earlier().is_none() {
             let stored = unknown(ErrorCode::LostAck, "it is being asked for");
@@ -124,21 +133,20 @@ impl Desk {
         let can_verify = self
             .capabilities()
             .is_some_and(|can| can.guarantees.verify_after_timeout);
-        if !can_verify {
+        let stays = |held| {
             let mut verdict = self.unknown(held, error, false);
             verdict.late = handed.late;
-            return verdict.into();
+            verdict.into()
+        };
+        if !can_verify {
+            return stays(held);
         }
         match self.verify(work, key).await {
             Verified::Yes(outcome) => self.ended(work, held, *outcome),
             Verified::No if !work.is_expired() => self.execute_again(work, key, held).await,
             Verified::No => released(held, expired()),
-            Verified::Perhaps => {
-                let mut verdict = self.unknown(held, error, false);
-                verdict.late = handed.late;
-                verdict.into()
-            }
-            Verified::Later => self.ask_later(work, held).await,
+            Verified::Perhaps => stays(held),
+            Verified::Later => self.ask_later(work, held, stays).await,
         }
     }
 
