@@ -22,6 +22,7 @@ pub use items::{Chat, Item, Person, Reaction, Seat, What};
 
 use std::borrow::Cow;
 
+use im_bridge_sdk::model::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -134,7 +135,7 @@ pub struct Challenge {
 impl Down {
     /// From a frame. As a tagged enum inside another one a push would first be made into a tree and then copied out of it,
     /// which costs more than all else that an adapter does with it. So its members are read in place, as are an answer's,
-    /// and the enum is for what is rare.
+    /// whose own text stays unread until whoever asked reads it as what it is; the enum is for what is rare.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Frame<'a> {
@@ -145,6 +146,9 @@ impl Down {
             redelivered: bool,
             #[serde(borrow)]
             item: Option<&'a RawValue>,
+            id: Option<u64>,
+            ok: Option<Json>,
+            error: Option<Refusal>,
         }
         match serde_json::from_str(text)? {
             Frame {
@@ -152,12 +156,19 @@ impl Down {
                 push: Some(push),
                 redelivered,
                 item: Some(item),
+                ..
             } if kind == "push" => Ok(Self::Push {
                 push,
                 redelivered,
                 item: Item::read(item.get())?,
             }),
-            Frame { kind, .. } if kind == "answer" => serde_json::from_str(text).map(Self::Answer),
+            Frame {
+                kind,
+                id: Some(id),
+                ok,
+                error,
+                ..
+            } if kind == "answer" => Ok(Self::Answer(Answer { id, ok, error })),
             _ => serde_json::from_str(text),
         }
     }
@@ -168,7 +179,7 @@ impl Down {
 pub struct Answer {
     pub id: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ok: Option<Value>,
+    pub ok: Option<Json>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
 }

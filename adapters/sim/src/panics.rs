@@ -4,7 +4,7 @@
 //! instance would end the next one too, and the account could never recover.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,24 +92,34 @@ impl Scripted {
 
     /// Panics if it is time to.
     pub fn at(&self, at: PanicAt) {
-        let is_time = self.change(|script| {
-            let Some((panic, passes)) = script.armed.get_mut(&at) else {
-                return false;
-            };
-            *passes += 1;
-            let strikes = *passes > panic.after;
-            if *passes >= panic.after + panic.times.max(1) {
-                script.armed.remove(&at);
-            }
-            strikes
-        });
+        let is_time = scripts()
+            .get_mut(&self.account)
+            .is_some_and(|script| script.passes(at));
         // Outside the lock: a panic inside would poison it.
         assert!(!is_time, "scripted panic at {at:?}");
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
-        let mut scripts = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
-        change(scripts.entry(self.account.clone()).or_default())
+    fn change(&self, change: impl FnOnce(&mut Script)) {
+        change(scripts().entry(self.account.clone()).or_default());
+    }
+}
+
+fn scripts() -> MutexGuard<'static, BTreeMap<String, Script>> {
+    SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Script {
+    /// One more pass of this place; whether it is time to panic there.
+    fn passes(&mut self, at: PanicAt) -> bool {
+        let Some((panic, passes)) = self.armed.get_mut(&at) else {
+            return false;
+        };
+        *passes += 1;
+        let strikes = *passes > panic.after;
+        if *passes >= panic.after + panic.times.max(1) {
+            self.armed.remove(&at);
+        }
+        strikes
     }
 }
 
