@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use im_bridge_sdk::model::Json;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
@@ -35,7 +36,7 @@ struct State {
     next_id: u64,
     /// Bounded: requests by `WAITING_MAX`, acknowledgements by the credit window.
     to_write: VecDeque<Up>,
-    waiting: HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>,
+    waiting: HashMap<u64, oneshot::Sender<Result<Json, Refusal>>>,
     ending: Option<Ending>,
 }
 
@@ -78,12 +79,18 @@ impl Link {
         call: Call,
         handing_over: impl FnOnce(),
     ) -> Result<T, AskError> {
-        let mut waiting = self.put(client_ref, call, handing_over)?;
-        match (&mut waiting.answer).await {
-            Ok(Ok(answer)) => serde_json::from_value(answer).map_err(AskError::Malformed),
-            Ok(Err(refusal)) => Err(AskError::Refused(refusal)),
-            Err(_) => Err(AskError::Lost),
-        }
+        let answer = self.ask_unread(client_ref, call, handing_over).await?;
+        answer.read().map_err(AskError::Malformed)
+    }
+
+    /// The same, for whoever reads what is answered by what was asked.
+    pub async fn ask_unread(
+        &self,
+        client_ref: Option<&str>,
+        call: Call,
+        handing_over: impl FnOnce(),
+    ) -> Result<Json, AskError> {
+        self.put(client_ref, call, handing_over)?.answer().await
     }
 
     /// An order to the played provider; `handing_over` as in [`Self::ask`].
@@ -92,11 +99,9 @@ impl Link {
         order: Value,
         handing_over: impl FnOnce(),
     ) -> Result<Value, AskError> {
-        let mut waiting = self.put_with(|id| Up::Order { id, order }, handing_over)?;
-        match (&mut waiting.answer).await {
-            Ok(answer) => answer.map_err(AskError::Refused),
-            Err(_) => Err(AskError::Lost),
-        }
+        let waiting = self.put_with(|id| Up::Order { id, order }, handing_over)?;
+        let answer = waiting.answer().await?;
+        answer.read().map_err(AskError::Malformed)
     }
 
     pub fn write(&self, frame: Up) {
@@ -136,7 +141,7 @@ impl Link {
         // Whoever asked may have given up.
         let _ = waiting.send(match (answer.ok, answer.error) {
             (_, Some(refusal)) => Err(refusal),
-            (ok, None) => Ok(ok.unwrap_or_default()),
+            (ok, None) => Ok(ok.unwrap_or_else(|| Value::Null.into())),
         });
     }
 
@@ -242,7 +247,16 @@ impl Drop for Open {
 struct Waiting {
     link: Link,
     id: u64,
-    answer: oneshot::Receiver<Result<Value, Refusal>>,
+    answer: oneshot::Receiver<Result<Json, Refusal>>,
+}
+
+impl Waiting {
+    async fn answer(mut self) -> Result<Json, AskError> {
+        match (&mut self.answer).await {
+            Ok(answer) => answer.map_err(AskError::Refused),
+            Err(_) => Err(AskError::Lost),
+        }
+    }
 }
 
 impl Drop for Waiting {

@@ -22,6 +22,7 @@ pub use items::{Chat, Item, Person, Reaction, Seat, What};
 
 use std::borrow::Cow;
 
+use im_bridge_sdk::model::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -134,7 +135,8 @@ pub struct Challenge {
 impl Down {
     /// From a frame. As a tagged enum inside another one a push would first be made into a tree and then copied out of it,
     /// which costs more than all else that an adapter does with it. So what people write, nearly all there is, is read in
-    /// one pass; another push member by member; and the enum is for what is rare.
+    /// one pass; another push member by member, as an answer, whose own text stays unread until whoever asked reads it as
+    /// what it is; and the enum is for what is rare.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         if let Some(push) = items::Written::push(text) {
             return Ok(push);
@@ -148,6 +150,9 @@ impl Down {
             redelivered: bool,
             #[serde(borrow)]
             item: Option<&'a RawValue>,
+            id: Option<u64>,
+            ok: Option<Json>,
+            error: Option<Refusal>,
         }
         match serde_json::from_str(text)? {
             Frame {
@@ -155,12 +160,19 @@ impl Down {
                 push: Some(push),
                 redelivered,
                 item: Some(item),
+                ..
             } if kind == "push" => Ok(Self::Push {
                 push,
                 redelivered,
                 item: serde_json::from_str(item.get())?,
             }),
-            Frame { kind, .. } if kind == "answer" => serde_json::from_str(text).map(Self::Answer),
+            Frame {
+                kind,
+                id: Some(id),
+                ok,
+                error,
+                ..
+            } if kind == "answer" => Ok(Self::Answer(Answer { id, ok, error })),
             _ => serde_json::from_str(text),
         }
     }
@@ -171,7 +183,7 @@ impl Down {
 pub struct Answer {
     pub id: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ok: Option<Value>,
+    pub ok: Option<Json>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
 }

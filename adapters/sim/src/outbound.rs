@@ -51,12 +51,12 @@ async fn call(sim: &Sim, cx: &Context, command: &Command, name: model::Command) 
     };
     match sim
         .link
-        .ask(Some(command.idempotency_key()), call, handing_over)
+        .ask_unread(Some(command.idempotency_key()), call, handing_over)
         .await
     {
         Ok(answer) => {
             op.done();
-            result::result(name, command, answer)
+            result::result(name, command, &answer)
                 .map_err(|error| failed(AskError::Malformed(error)))
         }
         Err(error) => {
@@ -83,7 +83,7 @@ pub async fn verify(sim: &Sim, cx: &Context, command: &Command) -> Verdict {
         Ok(outcome) => {
             op.done();
             match outcome.answer {
-                Some(answer) => result::result(name, command, answer)
+                Some(answer) => result::result(name, command, &answer)
                     .map_or(Verdict::Unknown, Verdict::Happened),
                 None => Verdict::DidNotHappen,
             }

@@ -33,6 +33,17 @@ pub struct Request {
     pub is_verify: bool,
 }
 
+impl Request {
+    /// Of a command that is to be done; whoever hands it over numbers it.
+    pub fn of(command: Command) -> Self {
+        Self {
+            tag: 0,
+            command,
+            is_verify: false,
+        }
+    }
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -103,14 +114,17 @@ impl Flights {
         self.waiting += 1;
     }
 
-    pub(super) fn completed(&mut self, completed: Completed) -> Option<(u64, Ended)> {
-        let flight = self.by_id.remove(&completed.id)?;
+    /// Whose end it is; given back, it is of a command that never was among these.
+    pub(super) fn completed(&mut self, completed: Completed) -> Result<(u64, Ended), Completed> {
+        let Some(flight) = self.by_id.remove(&completed.id) else {
+            return Err(completed);
+        };
         if flight.stage == Stage::Unknown {
-            return Some((flight.tag, Ended::Late(completed)));
+            return Ok((flight.tag, Ended::Late(completed)));
         }
         self.waiting -= 1;
         self.overdue_in_a_row = 0;
-        Some((flight.tag, Ended::Completed(completed)))
+        Ok((flight.tag, Ended::Completed(completed)))
     }
 
     /// When [`Flights::next_due`] will have something.
@@ -175,7 +189,7 @@ mod tests {
                 return;
             }
             let ended = Completed::by_host(id + 1, Status::OK, true, "");
-            assert!(flights.completed(ended).is_some());
+            assert!(flights.completed(ended).is_ok());
         }
     }
 }

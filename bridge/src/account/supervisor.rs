@@ -328,8 +328,14 @@ impl<O: Outlet> Supervisor<O> {
 
     /// Serves a started instance until something ends it.
     async fn serve(&mut self, instance: &Arc<Instance>, inbox: &mut Inbox) -> Life {
+        // Set forward only when it has rung: it may be early, and then nothing is due.
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(Instant::now()));
         loop {
             let due_at = self.flights.due_at();
+            let is_set = |due: &Instant| *due >= timer.deadline() && !timer.is_elapsed();
+            if let Some(due_at) = due_at.filter(|due| !is_set(due)) {
+                timer.as_mut().reset(due_at);
+            }
             let may_take = self.flights.waiting() < self.settings.commands_max;
             tokio::select! {
                 biased;
@@ -337,10 +343,8 @@ impl<O: Outlet> Supervisor<O> {
                 event = inbox.recv() => if let Some(fault) = self.heard_all(event, inbox) {
                     return Life::Fault(fault);
                 },
-                () = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {
-                    self.overdue(instance);
-                }
-                Some(request) = self.requests.recv(), if may_take => self.execute(instance, *request),
+                () = timer.as_mut(), if due_at.is_some() => self.overdue(instance),
+                Some(request) = self.requests.recv(), if may_take => self.execute_all(instance, *request),
             }
         }
     }
@@ -401,19 +405,26 @@ impl<O: Outlet> Supervisor<O> {
     fn heard(&mut self, event: HostEvent) -> Option<Fault> {
         match event {
             HostEvent::Event(event) => contained(|| self.outlet.event(event)),
-            HostEvent::Completed(completed) => {
-                let answer = completed.clone();
-                match self.flights.completed(completed) {
-                    Some((tag, ended)) => self.ended(tag, ended),
-                    // Of a command that was given to the instance past this task.
-                    None => contained(|| self.outlet.aside(HostEvent::Completed(answer))),
-                }
-            }
+            HostEvent::Completed(completed) => match self.flights.completed(completed) {
+                Ok((tag, ended)) => self.ended(tag, ended),
+                // Of a command that was given to the instance past this task.
+                Err(answer) => contained(|| self.outlet.aside(HostEvent::Completed(answer))),
+            },
             HostEvent::Report(report) => self.status(Status::Reported(report)),
             HostEvent::Fault(fault) => return Some(fault),
             aside => contained(|| self.outlet.aside(aside)),
         }
         None
+    }
+
+    /// A command and what has gathered behind it: they cross together.
+    fn execute_all(&mut self, instance: &Instance, first: Request) {
+        self.execute(instance, first);
+        while self.flights.waiting() < self.settings.commands_max
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.execute(instance, *request);
+        }
     }
 
     fn execute(&mut self, instance: &Instance, request: Request) {

@@ -120,13 +120,24 @@ impl Bucket {
     }
 
     /// Writes; the new revision.
-    pub async fn put(&self, key: &str, value: Bytes, write: Write<'_>) -> Result<u64, WriteError> {
-        self.write(key, value, None, write).await
+    ///
+    /// No async function: one has room for its arguments twice.
+    pub fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        write: Write<'_>,
+    ) -> impl Future<Output = Result<u64, WriteError>> + Send {
+        self.write(key, value, None, write)
     }
 
     /// Leaves a marker; its revision. The marker goes after the TTL, if the write has one.
-    pub async fn delete(&self, key: &str, write: Write<'_>) -> Result<u64, WriteError> {
-        self.write(key, Bytes::new(), Some(DELETED), write).await
+    pub fn delete(
+        &self,
+        key: &str,
+        write: Write<'_>,
+    ) -> impl Future<Output = Result<u64, WriteError>> + Send {
+        self.write(key, Bytes::new(), Some(DELETED), write)
     }
 
     /// Writes only if there is no value; over the marker of a former one, too.
@@ -141,9 +152,19 @@ impl Bucket {
             ..write
         };
         match self.put(key, value.clone(), fresh).await {
-            Err(WriteError::Conflict) => {}
-            done => return done,
+            // In a box: nearly every key is new, and whoever waits for this would keep room for the rest.
+            Err(WriteError::Conflict) => Box::pin(self.create_over(key, value, write)).await,
+            done => done,
         }
+    }
+
+    /// Over the marker of a former value.
+    async fn create_over(
+        &self,
+        key: &str,
+        value: Bytes,
+        write: Write<'_>,
+    ) -> Result<u64, WriteError> {
         match self.get(key).await {
             Ok(Some(Entry {
                 value: None,

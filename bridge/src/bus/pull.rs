@@ -95,7 +95,6 @@ impl Pull {
     }
 
     async fn ask(&mut self) {
-        self.outstanding = BATCH;
         self.heard = Instant::now();
         let asked = self.client.publish_with_reply(
             self.subject.clone(),
@@ -104,6 +103,8 @@ impl Pull {
         );
         // Not sent, it stays silent, and is asked again.
         let _ = timeout(SEND_WITHIN, asked).await;
+        // Not before: dropped while it waits for room, nothing was asked.
+        self.outstanding = BATCH;
     }
 
     fn arrived(&mut self, message: Message) -> Option<Pulled> {

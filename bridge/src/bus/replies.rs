@@ -176,16 +176,17 @@ impl Replies {
         let reply = format!("{}.{:x}", self.inbox, asked.number);
         let name = subject.clone();
         let exchange = async {
+            // In boxes: it is over at once, and whoever waits for the answer would keep room for it.
             let sent = match headers {
                 Some(headers) => {
-                    self.client
-                        .publish_with_reply_and_headers(subject, reply, headers, payload)
-                        .await
+                    let sent = self
+                        .client
+                        .publish_with_reply_and_headers(subject, reply, headers, payload);
+                    Box::pin(sent).await
                 }
                 None => {
-                    self.client
-                        .publish_with_reply(subject, reply, payload)
-                        .await
+                    let sent = self.client.publish_with_reply(subject, reply, payload);
+                    Box::pin(sent).await
                 }
             };
             sent.map_err(|error| AskError::NotSent {

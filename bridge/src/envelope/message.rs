@@ -96,8 +96,9 @@ pub fn plugin_result(
     write(provider, None, [&name, &name], of, data)
 }
 
-/// Room for all attributes of ordinary length.
-const ATTRIBUTES_BYTES: usize = 640;
+/// Room for all attributes of ordinary length. More would take an ordinary result out of the sizes that an allocator has at
+/// hand for each thread.
+const ATTRIBUTES_BYTES: usize = 512;
 
 fn write(
     provider: &Provider,

@@ -9,6 +9,7 @@ use super::desk::Desk;
 use super::flow::{Act, HANDED_OVER_FOR, expired};
 use super::outcome::Outcome;
 use super::work::Work;
+use crate::account::Request;
 use crate::bus::clock::unix_ms;
 use crate::loader::host::Command as HandedOver;
 use bytes::Bytes;
@@ -78,7 +79,8 @@ impl Desk {
             is_redelivered: work.attempts > 1,
             trace: Trace::NONE,
         };
-        let handed = self.hands.carry_out(question, false, until).await;
+        let question = Box::new(Request::of(question));
+        let handed = self.hands.carry_out(question, until).await;
         let error = match Outcome::of(&handed.ended) {
             Outcome::Success { result, .. } => match answer(result.as_str()) {
                 Some(channel) => {

@@ -117,7 +117,8 @@ impl Desk {
         let data = self.data(work, verdict);
         if data.len() > DATA_BYTES_MAX && verdict.dataref.is_none() {
             let name = format!("res.{id}");
-            match self.gateway.blobs.put(&name, &data, &self.hold).await {
+            // What is rare lies in boxes: a command keeps room for the largest of what it may wait for.
+            match Box::pin(self.gateway.blobs.put(&name, &data, &self.hold)).await {
                 Ok(()) => verdict.dataref = Some(name),
                 Err(BlobError::Abandoned) => return false,
                 // It goes as one message then, as long as that is not too large for the stream.
@@ -135,13 +136,15 @@ impl Desk {
             self.count(work, verdict);
             return true;
         }
-        if verdict.is_dead && !self.bury(work, verdict).await {
+        if verdict.is_dead && !Box::pin(self.bury(work, verdict)).await {
             return false;
         }
         let telling = self.telling(work);
         let document = self.document(work, verdict, id, &data, &telling);
         let reply = self.reply(work, verdict.error.as_ref(), &document, &telling);
-        self.send(reply).await;
+        if reply.is_some() {
+            Box::pin(self.send(reply)).await;
+        }
         let is_public = work.is_durable || work.is_mutating();
         if !is_public {
             telling.finish(&document.replied());
@@ -187,13 +190,17 @@ impl Desk {
         let ledger = &self.gateway.ledger;
         let kept = match std::mem::replace(&mut verdict.keep, Keep::Nothing) {
             Keep::Nothing => Kept::Yes,
-            Keep::Done { held, native_id } => {
+            Keep::Done {
+                mut held,
+                native_id,
+            } => {
                 let stored = verdict.stored();
-                ledger.done(held, stored, native_id, &self.hold).await
+                ledger.done(&mut held, stored, native_id, &self.hold).await
             }
             Keep::Unknown(held) => {
                 let is_new = held.earlier().is_none();
-                let kept = ledger.unknown(&held, verdict.stored(), &self.hold).await;
+                let unknown = ledger.unknown(&held, verdict.stored(), &self.hold);
+                let kept = Box::pin(unknown).await;
                 self.unresolved(i64::from(kept == Kept::Yes && is_new));
                 // Its truth may come late.
                 verdict.keep = Keep::Unknown(held);
@@ -202,7 +209,7 @@ impl Desk {
             Keep::Released(held) => {
                 let sequence = work.sequence();
                 let last = sequence.map(|sequence| (sequence, verdict.stored()));
-                ledger.release(&held, last, &self.hold).await
+                Box::pin(ledger.release(&held, last, &self.hold)).await
             }
         };
         if kept == Kept::Refused {

@@ -88,9 +88,9 @@ pub struct Echoes {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_ref: HashMap<Box<str>, Sent>,
+    by_ref: HashMap<Arc<str>, Sent>,
     /// In the order in which they were handed over: the first one goes first.
-    order: VecDeque<Box<str>>,
+    order: VecDeque<Arc<str>>,
 }
 
 /// The command behind a client reference.
@@ -103,8 +103,9 @@ pub struct Sent {
 impl Echoes {
     pub(super) fn sent(&self, client_ref: &str, sent: Sent) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.by_ref.insert(client_ref.into(), sent).is_none() {
-            known.order.push_back(client_ref.into());
+        let client_ref: Arc<str> = client_ref.into();
+        if known.by_ref.insert(Arc::clone(&client_ref), sent).is_none() {
+            known.order.push_back(client_ref);
         }
         if known.order.len() > ECHOES_MAX
             && let Some(first) = known.order.pop_front()

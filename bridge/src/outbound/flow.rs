@@ -16,6 +16,7 @@ use super::metrics::Hit;
 use super::outcome::Outcome;
 use super::retry::{Again, PAUSE_FIRST, pause};
 use super::work::{Key, Origin, What, Work};
+use crate::account::Request;
 use crate::bus::clock::unix_ms;
 use crate::bus::kv::WriteError;
 use crate::loader::host::Command as HandedOver;
@@ -79,9 +80,10 @@ impl Desk {
         let Some(key) = work.key_at(&self.account, self.key_chars()) else {
             return Verdict::error(core_error("a mutating command lost its key")).into();
         };
+        // What is rare lies in boxes, here and below: each command keeps room for the largest of what it may wait for.
         match fit {
             Ok(()) => self.claimed(work, &key).await,
-            Err(fail) => self.refused(work, &key, fail).await,
+            Err(fail) => Box::pin(self.refused(work, &key, fail)).await,
         }
     }
 
@@ -159,14 +161,11 @@ impl Desk {
     }
 
     async fn claimed(&self, work: &mut Work, key: &Key) -> Act {
-        let claim = self
-            .gateway
-            .ledger
-            .claim(&work.claimant(key, self.epoch))
-            .await;
+        let claimant = work.claimant(key, self.epoch);
+        let claim = self.gateway.ledger.claim(&claimant).await;
         match claim {
             Ok(Claim::Execute(held)) => self.execute(work, key, held, false).await,
-            Ok(Claim::Verify(held)) => self.resolve(work, key, held, Ok(())).await,
+            Ok(Claim::Verify(held)) => Box::pin(self.resolve(work, key, held, Ok(()))).await,
             Ok(Claim::Exhausted(held)) => {
                 let text = "it was begun three times and nobody lived to tell its end";
                 let error = ErrorObject::new(ErrorCode::LostAck, false, text);
@@ -226,7 +225,8 @@ impl Desk {
                 if error.certain
                     && let Some(again) = self.retry(work, &error)
                 {
-                    return match self.gateway.ledger.release(&held, None, &self.hold).await {
+                    let released = self.gateway.ledger.release(&held, None, &self.hold);
+                    return match Box::pin(released).await {
                         // Not released it is still this try's own.
                         Kept::Yes | Kept::Refused => Act::Again(again),
                         Kept::Lost => Act::Abandoned,
@@ -234,7 +234,9 @@ impl Desk {
                 }
                 self.ended(work, held, Outcome::Failure { error, result })
             }
-            Outcome::Uncertain { error } => self.uncertain(work, key, held, error, handed).await,
+            Outcome::Uncertain { error } => {
+                Box::pin(self.uncertain(work, key, held, error, handed)).await
+            }
         }
     }
 
@@ -308,14 +310,15 @@ impl Desk {
         self.account_figures
             .in_flight
             .fetch_add(1, Ordering::Relaxed);
-        let mut carried = std::pin::pin!(self.hands.carry_out(command, false, until));
+        let mut carried = std::pin::pin!(self.hands.carry_out(command, until));
         let caller_waits = matches!(work.origin, Origin::Request { .. });
         let deadline = work.deadline_at();
         let handed = match caller_waits {
             true => match timeout_at(deadline, &mut carried).await {
                 Ok(handed) => handed,
                 Err(_) => {
-                    self.still_running(work, running(work.is_mutating())).await;
+                    let error = running(work.is_mutating());
+                    Box::pin(self.still_running(work, error)).await;
                     carried.await
                 }
             },
@@ -336,10 +339,10 @@ impl Desk {
         key: Option<&Key>,
         is_redelivered: bool,
         until: Instant,
-    ) -> HandedOver {
+    ) -> Box<Request> {
         let left = until.saturating_duration_since(Instant::now());
         let left_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
-        HandedOver {
+        Box::new(Request::of(HandedOver {
             name: work.name.clone(),
             channel: work.channel.as_deref().map(Into::into),
             idempotency_key: key.map_or("", |key| &key.client_ref).into(),
@@ -347,7 +350,7 @@ impl Desk {
             deadline_ms: unix_ms().saturating_add(left_ms),
             is_redelivered,
             trace: work.trace(),
-        }
+        }))
     }
 }
 

@@ -7,7 +7,7 @@
 //! Not here: deadlines of the adapter and what follows when it misses them (`account`).
 
 use crate::account::{Ended, Request};
-use crate::loader::host::{Command, Completed};
+use crate::loader::host::Completed;
 use im_bridge_plugin_api::abi::Status;
 use im_bridge_sdk::model::{AccountState, Capabilities, Durable, ErrorCode};
 use std::collections::HashMap;
@@ -160,11 +160,11 @@ impl Hands {
     /// Hands a command over and waits for its end; until `deadline` for its being taken.
     pub(super) async fn carry_out(
         self: &Arc<Self>,
-        command: Command,
-        is_verify: bool,
+        mut request: Box<Request>,
         deadline: Instant,
     ) -> Handed {
         let tag = self.next.fetch_add(1, Ordering::Relaxed);
+        request.tag = tag;
         let (first, end) = oneshot::channel();
         let (late, truth) = oneshot::channel();
         let flight = Forgotten {
@@ -176,11 +176,7 @@ impl Hands {
             Ok(Ok(room)) => {
                 let first = Some(first);
                 self.lock().insert(tag, Flight { first, late });
-                room.send(Box::new(Request {
-                    tag,
-                    command,
-                    is_verify,
-                }));
+                room.send(request);
                 let ended = self.end(end).await;
                 let is_unknown = matches!(ended, Ended::Unknown(_));
                 return Handed {

@@ -27,6 +27,8 @@ const CORRELATION_BYTES_MAX: usize = 512;
 pub struct Attributes {
     /// Names the command in its result.
     pub id: String,
+    /// By whoever sent it; else the id is made up here.
+    pub is_named: bool,
     /// Who sent it: decides where the result goes.
     pub source: Option<String>,
     pub expiry: Option<Time>,
@@ -51,11 +53,20 @@ pub struct Data {
 
 /// Which ids to fall back to when the command brings none.
 #[derive(Clone, Copy, Debug)]
-pub enum Fallback<'a> {
+pub enum Fallback {
     /// A durable command: the same at each redelivery.
     Sequence(u64),
-    /// A request: made up by the caller of this function.
-    Fresh(&'a str),
+    /// A request of this moment.
+    Fresh(Time),
+}
+
+impl Fallback {
+    fn id(self) -> String {
+        match self {
+            Self::Sequence(sequence) => format!("seq-{sequence}"),
+            Self::Fresh(time) => crate::envelope::ulid(time),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -90,41 +101,39 @@ pub fn read(
     command: &str,
     headers: Option<&HeaderMap>,
     body: &[u8],
-    fallback: Fallback<'_>,
+    fallback: Fallback,
 ) -> (Attributes, Result<Data, Fail>) {
     let of_header = |name: &str| {
         headers
             .and_then(|headers| header(headers, name))
             .map(str::to_owned)
     };
+    let message_id = of_header("Nats-Msg-Id");
     let mut attributes = Attributes {
-        id: of_header("Nats-Msg-Id").unwrap_or_else(|| match fallback {
-            Fallback::Sequence(sequence) => format!("seq-{sequence}"),
-            Fallback::Fresh(id) => id.to_owned(),
-        }),
+        is_named: message_id.is_some(),
+        id: message_id.unwrap_or_default(),
         traceparent: of_header("traceparent"),
         tracestate: of_header("tracestate"),
         ..Attributes::default()
     };
-    let is_declared = headers.is_some_and(is_declared);
-    let data = if is_declared || has_specversion(body) {
+    let data = if headers.is_some_and(is_declared) || has_specversion(body) {
         structured(command, body, &mut attributes)
     } else {
         binary(command, body, headers, &mut attributes)
     };
     // The key names a command that nothing else names, so that a repetition is seen to be one.
-    let has_id = of_header("Nats-Msg-Id").is_some() || of_header("ce-id").is_some() || is_declared;
     if let Ok(Data { key: Some(key), .. }) = &data
-        && !has_id
-        && !has_specversion(body)
+        && !attributes.is_named
     {
         attributes.id.clone_from(key);
+        attributes.is_named = true;
     }
-    if let Some(problem) = unfit_id(&attributes.id) {
-        attributes.id = match fallback {
-            Fallback::Sequence(sequence) => format!("seq-{sequence}"),
-            Fallback::Fresh(id) => id.to_owned(),
-        };
+    let problem = unfit_id(&attributes.id).filter(|_| attributes.is_named);
+    if !attributes.is_named || problem.is_some() {
+        attributes.id = fallback.id();
+        attributes.is_named = false;
+    }
+    if let Some(problem) = problem {
         return (attributes, Err(bad_request(problem)));
     }
     let is_fit =
@@ -149,6 +158,9 @@ pub fn expiry_of(headers: &HeaderMap, body: &[u8]) -> Option<Time> {
     struct Probe {
         specversion: Option<IgnoredAny>,
         expirytime: Option<String>,
+    }
+    if header(headers, "ce-expirytime").is_none() && !may_have(body, "expirytime") {
+        return None;
     }
     let probe: Option<Probe> = serde_json::from_slice(body).ok();
     let probe = probe.filter(|probe| is_declared(headers) || probe.specversion.is_some());
@@ -182,7 +194,14 @@ fn has_specversion(body: &[u8]) -> bool {
     struct Probe {
         specversion: Option<IgnoredAny>,
     }
-    serde_json::from_slice::<Probe>(body).is_ok_and(|probe| probe.specversion.is_some())
+    may_have(body, "specversion")
+        && serde_json::from_slice::<Probe>(body).is_ok_and(|probe| probe.specversion.is_some())
+}
+
+/// Whether a body may have this member: one that has neither its name nor an escape, in which it might be hidden, is not
+/// worth being read for it.
+fn may_have(body: &[u8], member: &str) -> bool {
+    str::from_utf8(body).is_ok_and(|text| text.contains(member) || text.contains('\\'))
 }
 
 fn bad_request(problem: impl Into<String>) -> Fail {
@@ -200,6 +219,7 @@ fn structured(command: &str, body: &[u8], attributes: &mut Attributes) -> Result
     ];
     if let Some(id) = read.id {
         attributes.id = id;
+        attributes.is_named = true;
     }
     attributes.source = read.source;
     attributes.correlation_id = read.correlationid;
@@ -235,6 +255,7 @@ fn binary(
     };
     if let Some(id) = attribute("ce-id") {
         attributes.id = id;
+        attributes.is_named = true;
     }
     attributes.source = attribute("ce-source");
     attributes.correlation_id = attribute("ce-correlationid");

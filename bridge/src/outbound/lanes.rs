@@ -9,15 +9,16 @@
 
 use super::check::Target;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Names a lane.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum LaneKey {
     /// Of a channel, by its exact native id.
-    Channel(Box<str>),
+    Channel(Arc<str>),
     /// Of a user whose channel is being found.
-    User(Box<str>),
+    User(Arc<str>),
     /// Of one command that names no channel.
     Alone(u64),
 }

@@ -31,6 +31,9 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// What became of a command must be kept: it is written until it is, the lease is lost, or it is refused for good.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Room for an ordinary entry, beside its result.
+const ENTRY_BYTES: usize = 256;
+
 /// Where a key stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,7 +96,8 @@ pub struct Claimant<'a> {
 pub struct Held {
     key: String,
     revision: u64,
-    entry: Entry,
+    /// Boxed: it is handed from step to step, and each keeps room for it.
+    entry: Box<Entry>,
 }
 
 impl Held {
@@ -130,8 +134,8 @@ impl Held {
 }
 
 impl Entry {
-    fn fresh(who: &Claimant<'_>, claims: u32) -> Self {
-        Self {
+    fn fresh(who: &Claimant<'_>, claims: u32) -> Box<Self> {
+        Box::new(Self {
             phase: Phase::InProgress,
             epoch: who.epoch,
             claims,
@@ -141,7 +145,7 @@ impl Entry {
             hash: who.hash.to_owned(),
             result: None,
             native_id: None,
-        }
+        })
     }
 }
 
@@ -232,17 +236,20 @@ impl Ledger {
             .create(who.key, json(&fresh), self.write(None))
             .await
         {
-            Ok(revision) => {
-                return Ok(Claim::Execute(Held {
-                    key: who.key.to_owned(),
-                    revision,
-                    entry: fresh,
-                }));
+            Ok(revision) => Ok(Claim::Execute(Held {
+                key: who.key.to_owned(),
+                revision,
+                entry: fresh,
+            })),
+            // Perhaps written: what stands there tells. In a box, as it is rare and large.
+            Err(WriteError::Conflict | WriteError::Unknown(_)) => {
+                Box::pin(self.claim_known(who)).await
             }
-            // Perhaps written: what stands there tells.
-            Err(WriteError::Conflict | WriteError::Unknown(_)) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    async fn claim_known(&self, who: &Claimant<'_>) -> Result<Claim, LedgerError> {
         // Gone: it expired in between, and the caller tries the command again.
         let held = self.read(who.key).await?.ok_or(WriteError::Conflict)?;
         self.judge(who, held).await
@@ -308,39 +315,49 @@ impl Ledger {
     }
 
     /// It happened, or surely will not: this is the answer from now on. Written over whatever does not say so already.
-    pub async fn done(
+    pub fn done(
         &self,
-        held: Held,
+        held: &mut Held,
         stored: Stored,
         native_id: Option<String>,
         hold: &Hold,
-    ) -> Kept {
-        let Held {
-            key,
-            mut revision,
-            mut entry,
-        } = held;
-        entry.phase = Phase::Done;
-        entry.result = Some(stored);
-        entry.native_id = native_id;
+    ) -> impl Future<Output = Kept> + Send {
+        held.entry.phase = Phase::Done;
+        held.entry.result = Some(stored);
+        held.entry.native_id = native_id;
+        self.write_done(held, hold)
+    }
+
+    async fn write_done(&self, held: &mut Held, hold: &Hold) -> Kept {
+        match self.rewrite(&held.key, held.revision, &held.entry).await {
+            Ok(_) => Kept::Yes,
+            Err(error) => Box::pin(self.done_at_last(held, error, hold)).await,
+        }
+    }
+
+    async fn done_at_last(&self, held: &mut Held, mut error: LedgerError, hold: &Hold) -> Kept {
         let mut patience = Patience::default();
         loop {
-            let error = match self.rewrite(&key, revision, &entry).await {
-                Ok(_) => return Kept::Yes,
-                Err(LedgerError::Write(WriteError::Conflict)) => match self.read(&key).await {
-                    Ok(Some(found)) if found.entry.phase == Phase::Done => return Kept::Yes,
-                    Ok(Some(found)) => {
-                        revision = found.revision;
-                        continue;
+            let lasting = match error {
+                LedgerError::Write(WriteError::Conflict) => match self.read(&held.key).await {
+                    Ok(Some(found)) if found.entry.phase != Phase::Done => {
+                        held.revision = found.revision;
+                        None
                     }
-                    // It expired: nobody will ask any more.
-                    Ok(None) => return Kept::Yes,
-                    Err(error) => error,
+                    // It says so already; or it expired, and nobody will ask any more.
+                    Ok(_) => return Kept::Yes,
+                    Err(error) => Some(error),
                 },
-                Err(error) => error,
+                error => Some(error),
             };
-            if let Some(end) = failed(&mut entry, &error, &mut patience, hold).await {
+            if let Some(error) = lasting
+                && let Some(end) = failed(&mut held.entry, &error, &mut patience, hold).await
+            {
                 return end;
+            }
+            match self.rewrite(&held.key, held.revision, &held.entry).await {
+                Ok(_) => return Kept::Yes,
+                Err(again) => error = again,
             }
         }
     }
@@ -375,7 +392,7 @@ impl Ledger {
         }
     }
 
-    async fn insist(&self, held: &Held, mut entry: Entry, hold: &Hold) -> Kept {
+    async fn insist(&self, held: &Held, mut entry: Box<Entry>, hold: &Hold) -> Kept {
         let mut patience = Patience::default();
         loop {
             let error = match self.rewrite(&held.key, held.revision, &entry).await {
@@ -390,7 +407,7 @@ impl Ledger {
     }
 
     /// Claims over what stands there.
-    async fn claim_over(&self, held: Held, entry: Entry) -> Result<Held, LedgerError> {
+    async fn claim_over(&self, held: Held, entry: Box<Entry>) -> Result<Held, LedgerError> {
         let revision = self.rewrite(&held.key, held.revision, &entry).await?;
         Ok(Held {
             revision,
@@ -405,14 +422,23 @@ impl Ledger {
         let write = self.write(Some(revision));
         match self.bucket.put(key, written.clone(), write).await {
             Ok(revision) => Ok(revision),
-            // A write whose answer was lost may have been ours: then what stands there is what we wrote.
             Err(error @ (WriteError::Unknown(_) | WriteError::Conflict)) => {
-                match self.bucket.get(key).await? {
-                    Some(found) if found.value.as_ref() == Some(&written) => Ok(found.revision),
-                    _ => Err(error.into()),
-                }
+                Box::pin(self.perhaps(key, written, error)).await
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A write whose answer was lost may have been ours: then what stands there is what we wrote.
+    async fn perhaps(
+        &self,
+        key: &str,
+        written: Bytes,
+        error: WriteError,
+    ) -> Result<u64, LedgerError> {
+        match self.bucket.get(key).await? {
+            Some(found) if found.value.as_ref() == Some(&written) => Ok(found.revision),
+            _ => Err(error.into()),
         }
     }
 
@@ -427,9 +453,11 @@ impl Ledger {
 }
 
 fn json(entry: &Entry) -> Bytes {
-    serde_json::to_vec(entry)
-        .expect("an entry has a JSON form")
-        .into()
+    let result = entry.result.as_ref().and_then(|it| it.result.as_ref());
+    let result_bytes = result.map_or(0, |it| it.as_str().len());
+    let mut json = Vec::with_capacity(ENTRY_BYTES + result_bytes);
+    serde_json::to_writer(&mut json, entry).expect("an entry has a JSON form");
+    json.into()
 }
 
 /// Hash of the parameters with members sorted, so that the same parameters written differently are the same.

@@ -53,7 +53,8 @@ pub type CommandLabels = (Box<str>, &'static str, &'static str);
 
 #[derive(Debug, Default)]
 struct Counts {
-    commands: BTreeMap<CommandLabels, u64>,
+    /// By command, then by outcome and class: a name that is known costs no allocation.
+    commands: BTreeMap<Box<str>, BTreeMap<(&'static str, &'static str), u64>>,
     retries: BTreeMap<&'static str, u64>,
     ledger_hits: BTreeMap<&'static str, u64>,
     dead_letters: BTreeMap<&'static str, u64>,
@@ -78,8 +79,12 @@ impl ProviderFigures {
 
     pub(super) fn command(&self, name: &str, status: ResultStatus, class: Option<ErrorClass>) {
         let class = class.map_or(NO_CLASS, ErrorClass::as_str);
-        let labels = (name.into(), status.as_str(), class);
-        *self.lock().commands.entry(labels).or_default() += 1;
+        let mut counts = self.lock();
+        let ends = match counts.commands.get_mut(name) {
+            Some(ends) => ends,
+            None => counts.commands.entry(name.into()).or_default(),
+        };
+        *ends.entry((status.as_str(), class)).or_default() += 1;
     }
 
     pub(super) fn retry(&self, class: ErrorClass) {
@@ -103,12 +108,20 @@ impl ProviderFigures {
             .at_provider
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        all.entry(name.into()).or_default().record(at_provider);
+        match all.get(name) {
+            Some(histogram) => histogram.record(at_provider),
+            None => all.entry(name.into()).or_default().record(at_provider),
+        }
     }
 
     /// `commands_total` by command, outcome and class.
     pub fn commands(&self) -> BTreeMap<CommandLabels, u64> {
-        self.lock().commands.clone()
+        let counts = self.lock();
+        let all = counts.commands.iter().flat_map(|(name, ends)| {
+            let of = ends.iter();
+            of.map(|((outcome, class), count)| ((name.clone(), *outcome, *class), *count))
+        });
+        all.collect()
     }
 
     /// `command_retries_total` by class.

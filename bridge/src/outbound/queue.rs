@@ -42,6 +42,8 @@ pub const REQUESTS_MAX: usize = 256;
 const LATE_MAX: usize = 64;
 /// How late a command may notice that its deadline passed while it waited.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Handled before the queue goes round once more: enough for what one wake-up brings, and soon enough for whose turn it is.
+const GATHERED_MAX: usize = 64;
 /// How old the figure of the oldest command may be: to look for it is to look at all.
 const OLDEST_EVERY: Duration = Duration::from_millis(100);
 
@@ -132,6 +134,8 @@ impl Queue {
     pub(super) async fn run(mut self: Box<Self>) {
         let hold = self.desk.hold.clone();
         let mut lost = std::pin::pin!(hold.lost());
+        // One timer for all rounds: most of them wait for the same moment as the one before.
+        let mut timer = std::pin::pin!(sleep_until(Instant::now()));
         self.adapt();
         loop {
             self.start_ready();
@@ -141,6 +145,9 @@ impl Queue {
                 return;
             }
             let wake = self.wake_at();
+            if let Some(wake) = wake.filter(|wake| *wake != timer.deadline()) {
+                timer.as_mut().reset(wake);
+            }
             tokio::select! {
                 biased;
                 // Whoever owns the account next has all of it.
@@ -159,11 +166,30 @@ impl Queue {
                     self.lanes.pace_changed();
                 }
                 Some(arrival) = self.arriving.recv(), if !self.is_ending => self.arrived(arrival),
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                () = timer.as_mut(), if wake.is_some() => {
                     if self.sweep_at <= Instant::now() {
                         self.sweep();
                     }
                 }
+            }
+            self.gathered();
+        }
+    }
+
+    /// What has gathered behind what ended the wait: going round for each would cost more than most of it.
+    fn gathered(&mut self) {
+        for _ in 0..GATHERED_MAX {
+            // The wait that follows looks at all of them again, and is woken by them.
+            if let Some(Some(settled)) = self.settling.next().now_or_never() {
+                self.settled(settled);
+            } else if let Some(Some(turn)) = self.acting.next().now_or_never() {
+                self.ended(turn);
+            } else if !self.is_ending
+                && let Ok(arrival) = self.arriving.try_recv()
+            {
+                self.arrived(arrival);
+            } else {
+                return;
             }
         }
     }

@@ -25,6 +25,8 @@ use tokio::time::timeout;
 const CONTENT_TYPE: (&str, &str) = ("Content-Type", "application/cloudevents+json");
 const SERVICE_ERROR: &str = "Nats-Service-Error";
 const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+/// Room for what is said of an ordinary end, beside its result.
+const DATA_BYTES: usize = 384;
 /// A reply waits for room in the client's channel; a caller that waits longer asks again.
 const REPLY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -87,9 +89,10 @@ impl Desk {
             error: verdict.error.clone(),
             result: verdict.result.as_ref(),
         };
-        serde_json::to_vec(&data)
-            .expect("a result has a JSON form")
-            .into()
+        let result_bytes = verdict.result.as_ref().map_or(0, |it| it.as_str().len());
+        let mut json = Vec::with_capacity(DATA_BYTES + result_bytes);
+        serde_json::to_writer(&mut json, &data).expect("a result has a JSON form");
+        json.into()
     }
 
     pub(super) fn document(
@@ -233,7 +236,8 @@ impl Gateway {
             stream: self.results.clone(),
             hold: hold.clone(),
         };
-        let acked = self.acks.publish(message).await.acked().await;
+        // In a box: what it sends is gone at once, and the wait for its being stored would keep room for it.
+        let acked = Box::pin(self.acks.publish(message)).await.acked().await;
         telling.finish(&end_of(&acked, &self.results, id.as_str(), body_bytes));
         match acked {
             Acked::Stored { .. } | Acked::Duplicate { .. } => true,

@@ -4,7 +4,7 @@ use async_nats::HeaderMap;
 use im_bridge_sdk::model::{Capabilities, Command, ErrorCode};
 use serde_json::{Value, json};
 
-const NOBODY: Fallback<'static> = Fallback::Sequence(7);
+const NOBODY: Fallback = Fallback::Sequence(7);
 
 fn fail(result: Result<super::incoming::Data, Fail>) -> (String, Option<String>, String) {
     let Fail(error) = result.expect_err("it is wrong");

@@ -152,8 +152,9 @@ impl Desk {
 
     async fn verify(&self, work: &mut Work, key: &Key) -> Verified {
         let until = Instant::now() + VERIFY_FOR;
-        let question = self.command(work, Some(key), true, until);
-        let handed = self.hands.carry_out(question, true, until).await;
+        let mut question = self.command(work, Some(key), true, until);
+        question.is_verify = true;
+        let handed = self.hands.carry_out(question, until).await;
         match Outcome::of(&handed.ended) {
             outcome @ Outcome::Success { .. } => Verified::Yes(Box::new(outcome)),
             Outcome::Failure { error, .. }
@@ -169,7 +170,7 @@ impl Desk {
     }
 
     /// The truth about a command that was answered as unknown.
-    pub(super) async fn learnt(&self, held: Held, outcome: Outcome) {
+    pub(super) async fn learnt(&self, mut held: Held, outcome: Outcome) {
         let ledger = &self.gateway.ledger;
         let written = match outcome {
             Outcome::Success {
@@ -183,7 +184,7 @@ impl Desk {
                     result: Some(result).filter(|it| it.as_str().len() <= DATA_BYTES_MAX),
                     dataref: None,
                 };
-                ledger.done(held, stored, native_id, &self.hold).await
+                ledger.done(&mut held, stored, native_id, &self.hold).await
             }
             Outcome::Failure { error, .. } if error.certain => {
                 ledger.forget_unknown(held, &self.hold).await

@@ -130,16 +130,11 @@ impl Work {
             false => name.parse().map(What::Command).ok(),
         };
         let what = what.unwrap_or(What::Unknown);
-        let fresh = crate::envelope::ulid(im_bridge_sdk::model::Time::from_ms(from.since_ms));
         let fallback = match from.origin {
             Origin::Durable { sequence } => Fallback::Sequence(sequence),
-            _ => Fallback::Fresh(&fresh),
+            _ => Fallback::Fresh(Time::from_ms(from.since_ms)),
         };
         let (attributes, read) = incoming::read(&name, Some(from.headers), from.payload, fallback);
-        let is_named = match from.origin {
-            Origin::Durable { sequence } => attributes.id != format!("seq-{sequence}"),
-            _ => attributes.id != fresh,
-        };
         let (mut data, mut fail) = match read {
             Ok(data) => (data, None),
             Err(fail) => (empty(), Some(fail)),
@@ -148,7 +143,7 @@ impl Work {
         let key = data
             .key
             .clone()
-            .or_else(|| is_named.then(|| attributes.id.clone()));
+            .or_else(|| attributes.is_named.then(|| attributes.id.clone()));
         if fail.is_none() {
             fail = unfit(what, &mut data, key.is_some(), &name);
         }

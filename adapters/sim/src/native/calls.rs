@@ -1,7 +1,7 @@
 //! What a client may ask, and the answers to it.
 
+use im_bridge_sdk::model::Json;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Chat, Item, Part, Person, Post, Quote, Seat};
 
@@ -197,7 +197,7 @@ pub struct Outcome {
     pub done: bool,
     /// What was answered, or would have been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Value>,
+    pub answer: Option<Json>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

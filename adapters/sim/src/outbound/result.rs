@@ -1,10 +1,9 @@
 //! What the provider's answer to each command means.
 
 use im_bridge_sdk::model::{
-    self, Channel, ErrorObject, NativeError, Origin, Time, ids, params, results,
+    self, Channel, ErrorObject, Json, NativeError, Origin, Time, ids, params, results,
 };
 use im_bridge_sdk::{Command, Outcome};
-use serde_json::{Value, from_value};
 
 use crate::native::{
     Changed, Chat, Chats, Contacts, Media, Opened, People, Person, Post, Posts, ReadMark, Seat,
@@ -16,12 +15,12 @@ use crate::{inbound, segments};
 pub fn result(
     name: model::Command,
     command: &Command,
-    answer: Value,
+    answer: &Json,
 ) -> Result<Outcome, serde_json::Error> {
     Ok(match name {
-        model::Command::MessageSend | model::Command::MessageUpdate => sent(from_value(answer)?),
+        model::Command::MessageSend | model::Command::MessageUpdate => sent(answer.read()?),
         model::Command::MessageGet => {
-            let post: Post = from_value(answer)?;
+            let post: Post = answer.read()?;
             let id = post.id.clone();
             Outcome::ok(
                 id,
@@ -31,9 +30,9 @@ pub fn result(
                 },
             )
         }
-        model::Command::MessageList => listed(command, from_value(answer)?),
+        model::Command::MessageList => listed(command, answer.read()?),
         model::Command::ReceiptRead => {
-            let Changed { changed } = from_value(answer)?;
+            let Changed { changed } = answer.read()?;
             Outcome::ok(
                 "",
                 &results::ReceiptRead {
@@ -43,7 +42,7 @@ pub fn result(
             )
         }
         model::Command::ReceiptList => {
-            let marks: Vec<ReadMark> = from_value(answer)?;
+            let marks: Vec<ReadMark> = answer.read()?;
             let read = |mark: ReadMark| results::ReadUpTo {
                 user_id: mark.person,
                 up_to_orderkey: ids::order_key(mark.seq),
@@ -58,7 +57,7 @@ pub fn result(
             )
         }
         model::Command::ChannelCreate => {
-            let Opened { chat, created } = from_value(answer)?;
+            let Opened { chat, created } = answer.read()?;
             let channel = inbound::channel(chat);
             Outcome::ok(
                 channel.id.clone(),
@@ -70,7 +69,7 @@ pub fn result(
             )
         }
         model::Command::ChannelUpdate | model::Command::ChannelGet => {
-            let channel = inbound::channel(from_value::<Chat>(answer)?);
+            let channel = inbound::channel(answer.read::<Chat>()?);
             Outcome::ok(
                 channel.id.clone(),
                 &results::ChannelGet {
@@ -80,7 +79,7 @@ pub fn result(
             )
         }
         model::Command::ChannelList => {
-            let Chats { chats, more } = from_value(answer)?;
+            let Chats { chats, more } = answer.read()?;
             let channels: Vec<Channel> = chats.into_iter().map(inbound::channel).collect();
             let next_cursor = channels.last().filter(|_| more).map(|last| last.id.clone());
             Outcome::ok(
@@ -93,7 +92,7 @@ pub fn result(
             )
         }
         model::Command::MemberAdd => {
-            let (added, failed) = people(from_value(answer)?);
+            let (added, failed) = people(answer.read()?);
             Outcome::ok(
                 "",
                 &results::MemberAdd {
@@ -104,7 +103,7 @@ pub fn result(
             )
         }
         model::Command::MemberRemove => {
-            let (removed, failed) = people(from_value(answer)?);
+            let (removed, failed) = people(answer.read()?);
             Outcome::ok(
                 "",
                 &results::MemberRemove {
@@ -115,7 +114,7 @@ pub fn result(
             )
         }
         model::Command::MemberUpdate => {
-            let member = inbound::member(from_value::<Seat>(answer)?);
+            let member = inbound::member(answer.read::<Seat>()?);
             Outcome::ok(
                 member.user.id.clone(),
                 &results::MemberUpdate {
@@ -125,7 +124,7 @@ pub fn result(
             )
         }
         model::Command::MemberList => {
-            let Seats { seats, more } = from_value(answer)?;
+            let Seats { seats, more } = answer.read()?;
             let members: Vec<model::Member> = seats.into_iter().map(inbound::member).collect();
             let next_cursor = members
                 .last()
@@ -141,7 +140,7 @@ pub fn result(
             )
         }
         model::Command::UserGet => {
-            let user = inbound::user(from_value::<Person>(answer)?);
+            let user = inbound::user(answer.read::<Person>()?);
             Outcome::ok(
                 user.id.clone(),
                 &results::UserGet {
@@ -151,7 +150,7 @@ pub fn result(
             )
         }
         model::Command::ContactList => {
-            let Contacts { people, more } = from_value(answer)?;
+            let Contacts { people, more } = answer.read()?;
             let contacts: Vec<model::User> = people.into_iter().map(inbound::user).collect();
             let next_cursor = contacts.last().filter(|_| more).map(|last| last.id.clone());
             Outcome::ok(
@@ -164,7 +163,7 @@ pub fn result(
             )
         }
         model::Command::UnreadGet => {
-            let Unread { total, chats } = from_value(answer)?;
+            let Unread { total, chats } = answer.read()?;
             let channels = Some(chats.into_iter().collect());
             Outcome::ok(
                 "",
@@ -177,7 +176,7 @@ pub fn result(
             )
         }
         model::Command::MediaUpload => {
-            let media = segments::from_native(from_value::<Media>(answer)?);
+            let media = segments::from_native(answer.read::<Media>()?);
             let id = media.native_id.clone().unwrap_or_default();
             Outcome::ok(
                 id,

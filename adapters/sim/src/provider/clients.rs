@@ -164,7 +164,7 @@ impl World {
         late_ms: u64,
     ) {
         let (ok, error) = match answer {
-            Ok(value) => (Some(value), None),
+            Ok(value) => (Some(value.into()), None),
             Err(refusal) => (None, Some(refusal)),
         };
         self.say(client, &Down::Answer(Answer { id, ok, error }), late_ms);

@@ -201,7 +201,7 @@ impl World {
                 let answer = self.answered.get(me, &of).cloned();
                 json(Ok(Outcome {
                     done: answer.is_some(),
-                    answer,
+                    answer: answer.map(Into::into),
                 }))
             }
             Call::Renew => {
