@@ -1,6 +1,6 @@
 //! Two replicas share the accounts, and one takes over from the other.
 
-use crate::world::{config, files, message, open, order_by, stored};
+use crate::world::{config, files, message, open, order_by_its_owner, stored};
 use im_bridge_test_harness::{Bridge, Nats, Simulator, eventually, eventually_within};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ impl Pair {
 
     /// No account ever had two sessions at once, by the provider's own record.
     async fn assert_one_session_each(&self) {
-        let summary = order_by(&self.client, "acc0", "summary", json!({})).await;
+        let summary = order_by_its_owner(&self.client, "acc0", "summary", json!({})).await;
         let most = summary["most_sessions"]
             .as_object()
             .unwrap_or_else(|| panic!("{summary}"));

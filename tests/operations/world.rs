@@ -233,6 +233,24 @@ pub async fn order_by(client: &async_nats::Client, alias: &str, order: &str, bod
     answer["data"]["result"]["native"].clone()
 }
 
+/// The same of an account that may be on its way to another replica: asked until it is served.
+pub async fn order_by_its_owner(
+    client: &async_nats::Client,
+    alias: &str,
+    order: &str,
+    body: Value,
+) -> Value {
+    let subject = format!("im.v1.req.sim.{alias}.native.call");
+    let data = order_data(order, body);
+    eventually("the order is carried out", || async {
+        let asked = client.request(subject.clone(), data.to_string().into());
+        let answer: Value = serde_json::from_slice(&asked.await.ok()?.payload).ok()?;
+        let is_done = answer["data"]["status"] == "ok";
+        is_done.then(|| answer["data"]["result"]["native"].clone())
+    })
+    .await
+}
+
 fn order_data(order: &str, body: Value) -> Value {
     let key = format!("order-{:016x}", fastrand::u64(..));
     let params = json!({ "method": format!("sim.{order}"), "body": body });
