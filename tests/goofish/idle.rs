@@ -14,7 +14,7 @@ const ACCOUNTS: usize = 60;
 const BEFORE: usize = 10;
 const ONLINE_WITHIN: Duration = Duration::from_secs(240);
 /// Above what an account of sim costs, in a build that is not optimised. Wide: what the allocator keeps differs by run.
-const KIB_MORE_MAX: f64 = 160.0;
+const KIB_MORE_MAX: f64 = 100.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_accounts_cost_little() {
