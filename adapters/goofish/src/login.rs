@@ -4,7 +4,8 @@
 //! bound to; all of it belongs to the cookies that the operator gave, and other ones begin anew. A token is fetched once half
 //! of its time is over, or when the provider refuses it; until it is over, one that cannot be renewed still serves.
 //!
-//! Not here: keeping it (`login/kept.rs`), when to renew (`login/renewal.rs`), the WebSocket (`session.rs`), and what a call means (`native/mtop.rs`).
+//! Not here: keeping it (`login/kept.rs`), when to renew (`login/renewal.rs`), the WebSocket (`session.rs`), and what a call
+//! means (`native/mtop.rs`).
 
 mod kept;
 mod renewal;

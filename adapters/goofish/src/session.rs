@@ -198,7 +198,7 @@ async fn serve(
                 }
                 was_online = true;
                 goofish.attempts_reset();
-                cx.state(goofish.online(goofish.standing()));
+                cx.state(goofish.standing());
             }
             () = until(cx, resync_at), if work.is_none() && resync_at.is_some() && !is_draining => {
                 resync_at = None;
@@ -251,7 +251,7 @@ async fn renew(goofish: &Goofish, cx: &Context) {
         }
         // Boxed, as all that is rare: an idle session then holds the sleep alone.
         let _ = Box::pin(login::renew(goofish, cx)).await;
-        cx.state(goofish.online(goofish.standing()));
+        cx.state(goofish.standing());
     }
 }
 

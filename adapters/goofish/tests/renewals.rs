@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{SOON, Server, until};
-use im_bridge_sdk::test::{Command, MockHost, Outcome, Settling, State};
+use im_bridge_sdk::test::{Command, MockHost, Outcome, ReportRecord, Settling, State};
 use serde_json::json;
 
 const QUARTER: Duration = Duration::from_secs(900);
@@ -16,11 +16,7 @@ const HALF_A_DAY: usize = 48;
 const TIMERS: usize = 2;
 
 /// An account whose heart beats each quarter of an hour, so that time can pass in these.
-fn online(server: &Server) -> MockHost {
-    online_with(server, 3_000)
-}
-
-fn online_with(server: &Server, reconnect_interval_ms: u32) -> MockHost {
+fn online(server: &Server, reconnect_interval_ms: u32) -> MockHost {
     let times = json!({
         "heartbeat_interval_ms": 900_000, "reconnect_interval_ms": reconnect_interval_ms,
     });
@@ -54,15 +50,21 @@ fn degraded(host: &MockHost, reason: &str, times: usize) {
     });
 }
 
+/// An account whose first renewal was refused: half of its token's day is over.
+fn refused(server: &Server, code: &str, reason: &str) -> MockHost {
+    let host = online(server, 3_000);
+    server.refuse_tokens(Some(code));
+    pass(&host, server, HALF_A_DAY);
+    degraded(&host, reason, 1);
+    host
+}
+
 /// The connection breaks, and the account waits for its next attempt.
 fn lose(host: &MockHost, server: &Server) {
     server.hang_up();
     host.wait("the loss", SOON, |seen| {
-        let is_lost = |reason: &str| reason == "network";
-        seen.reports
-            .iter()
-            .any(|report| report.reason.as_deref().is_some_and(is_lost))
-            .then_some(())
+        let is_lost = |report: &ReportRecord| report.reason.as_deref() == Some("network");
+        seen.reports.iter().any(is_lost).then_some(())
     });
 }
 
@@ -80,10 +82,7 @@ fn returns(host: &MockHost, server: &Server, step: Duration) {
 #[test]
 fn a_renewal_that_is_refused_is_tried_again_after_pauses_that_grow() {
     let server = Server::start();
-    let host = online(&server);
-    server.refuse_tokens(Some("RGV587_ERROR::SM::x"));
-    pass(&host, &server, HALF_A_DAY);
-    degraded(&host, "challenge_required", 1);
+    let host = refused(&server, "RGV587_ERROR::SM::x", "challenge_required");
     let mut calls = 2;
     for quarters in [1, 2, 4, 8] {
         pass(&host, &server, quarters - 1);
@@ -110,10 +109,7 @@ fn a_renewal_that_is_refused_is_tried_again_after_pauses_that_grow() {
 #[test]
 fn cookies_that_are_over_are_not_tried_again_before_a_person_acts() {
     let server = Server::start();
-    let host = online(&server);
-    server.refuse_tokens(Some("FAIL_SYS_SESSION_EXPIRED::x"));
-    pass(&host, &server, HALF_A_DAY);
-    degraded(&host, "bad_credentials", 1);
+    let host = refused(&server, "FAIL_SYS_SESSION_EXPIRED::x", "bad_credentials");
     pass(&host, &server, HALF_A_DAY - 8);
     host.stays("no call at all", Duration::from_millis(50), |_| {
         server.calls() == 2
@@ -124,10 +120,7 @@ fn cookies_that_are_over_are_not_tried_again_before_a_person_acts() {
 #[test]
 fn a_token_that_cannot_be_renewed_serves_until_it_is_over() {
     let server = Server::start();
-    let host = online(&server);
-    server.refuse_tokens(Some("FAIL_SYS_SESSION_EXPIRED::x"));
-    pass(&host, &server, HALF_A_DAY);
-    degraded(&host, "bad_credentials", 1);
+    let host = refused(&server, "FAIL_SYS_SESSION_EXPIRED::x", "bad_credentials");
     lose(&host, &server);
     returns(&host, &server, Duration::from_secs(1));
     // Back with the token of the morning, and still in need of a person.
@@ -139,7 +132,7 @@ fn a_token_that_cannot_be_renewed_serves_until_it_is_over() {
 #[test]
 fn a_renewal_that_is_refused_while_away_keeps_nobody_away() {
     let server = Server::start();
-    let host = online_with(&server, 900_000);
+    let host = online(&server, 900_000);
     pass(&host, &server, HALF_A_DAY - 1);
     server.refuse_tokens(Some("FAIL_SYS_TRAFFIC_LIMIT::x"));
     lose(&host, &server);

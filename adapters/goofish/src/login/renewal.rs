@@ -52,6 +52,6 @@ impl Goofish {
     /// The state of a session that works: a person may act before a token that cannot be renewed is over.
     pub fn standing(&self) -> State {
         let degraded = locked(&self.login).renewal.degraded.clone();
-        degraded.map_or_else(State::online, |state| *state)
+        self.online(degraded.map_or_else(State::online, |state| *state))
     }
 }

@@ -47,7 +47,7 @@ pub async fn execute(goofish: &Goofish, cx: &Context, command: &Command) -> Done
         Some(ControlVerb::RefreshToken) => {
             let renewed = login::renew(goofish, cx).await;
             if goofish.link.is_registered() {
-                cx.state(goofish.online(goofish.standing()));
+                cx.state(goofish.standing());
             }
             let token = renewed.map_err(|error| login::outcome(&error).certain(true))?;
             Ok(Outcome::ok(

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Forms that are known at once: some hundred of each of hundred accounts. The oldest are forgotten first: they are of the
 /// token that was replaced longest ago.
-pub(super) const FORMS_MAX: usize = 64 << 10;
+const FORMS_MAX: usize = 64 << 10;
 /// So many are forgotten together, because the bitmap is then made anew.
 const FORGOTTEN_TOGETHER: usize = FORMS_MAX / 8;
 /// A quarter of the bits is set when as many forms are known as may be.
@@ -20,6 +20,7 @@ const BITS: u32 = 18;
 const _: () = assert!(FORM_BYTES_MAX < u64::BITS as usize);
 
 /// See the front page.
+#[derive(Default)]
 pub(super) struct Known {
     seed: RandomState,
     hashes: HashSet<u64>,
@@ -33,18 +34,6 @@ pub(super) struct Known {
 struct Form {
     hash: u64,
     beginning: u32,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self {
-            seed: RandomState::new(),
-            hashes: HashSet::new(),
-            by_age: VecDeque::new(),
-            lengths: 0,
-            beginnings: Vec::new(),
-        }
-    }
 }
 
 impl Known {
